@@ -1,0 +1,9 @@
+//! One file per op: formula, forward, backward, reference, judges.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod linear;
+pub mod rmsnorm;
+pub mod rope;
+pub mod swiglu;
