@@ -1,0 +1,10 @@
+//! GGUF: the single-file format of llama.cpp, weights with metadata and tokenizer.
+
+pub(crate) mod blocks;
+mod cursor;
+mod file;
+pub(crate) mod names;
+mod vocab;
+
+pub use file::{File, Value};
+pub use vocab::Vocab;

@@ -1,0 +1,9 @@
+//! safetensors: reads and writes the tensor files of Hugging Face.
+
+mod read;
+mod write;
+
+pub use read::File;
+pub use write::{Entry, Writer};
+
+pub use crate::tensor::encode_f32;
