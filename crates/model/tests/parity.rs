@@ -1,0 +1,145 @@
+//! The decoder against PyTorch, transformers and PEFT: logits, loss and every adapter gradient of one batch.
+//!
+//! Judges the fixtures made by `oracle/parity.py`, and with `PARITY=FOLDER[:FOLDER…]` further ones, such as a real model's.
+
+use engine::Cx;
+use model::batch::{Sequence, Sharing};
+use model::llama::{self, Limits, Room};
+use model::{Adapter, Dims, MicroBatch, Weights};
+use std::path::{Path, PathBuf};
+
+#[derive(serde::Deserialize)]
+struct Example {
+    ids: Vec<u32>,
+    learned: Vec<bool>,
+}
+
+#[derive(serde::Deserialize)]
+struct Batch {
+    examples: Vec<Example>,
+}
+
+struct Case {
+    weights: Weights,
+    adapter: Adapter,
+    batch: Batch,
+    truth: formats::safetensors::File,
+}
+
+fn open(cx: &Cx, folder: &Path) -> Case {
+    let model = match std::fs::read_to_string(folder.join("model.txt")) {
+        Ok(path) => PathBuf::from(path.trim()),
+        Err(_) => folder.join("model"),
+    };
+    let dims = Dims::of(&formats::ModelConfig::open(&model).expect("config")).expect("dims");
+    let files = formats::Weights::open(&model).expect("weights");
+    Case {
+        weights: Weights::load(cx, &files, &dims, &mut |_, _| {}).expect("weights"),
+        adapter: Adapter::load(&dims, &folder.join("adapter")).expect("adapter"),
+        batch: serde_json::from_slice(&std::fs::read(folder.join("batch.json")).expect("batch.json")).expect("batch"),
+        truth: formats::safetensors::File::open(&folder.join("truth.safetensors")).expect("truth"),
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let mut all: Vec<PathBuf> = ["parity-llama", "parity-llama3", "parity-mistral"].iter().map(|n| root.join(n)).collect();
+    if let Ok(more) = std::env::var("PARITY") {
+        all.extend(more.split(':').map(PathBuf::from));
+    }
+    all
+}
+
+fn values(t: &formats::safetensors::File, name: &str) -> Vec<f32> {
+    let t = t.tensor(name).unwrap_or_else(|| panic!("no {name}"));
+    let mut out = vec![0f32; t.elements()];
+    t.read_f32(&mut out).expect("readable");
+    out
+}
+
+/// |a - b| / |b| in the Euclidean norm.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).map(|v| v * v).sum::<f64>().sqrt();
+    norm(&|i| a[i] as f64 - b[i] as f64) / norm(&|i| b[i] as f64).max(1e-30)
+}
+
+fn sequences(b: &Batch) -> Vec<Sequence<'_>> {
+    b.examples.iter().map(|e| Sequence { ids: &e.ids, learned: &e.learned }).collect()
+}
+
+fn gradient(cx: &Cx, c: &Case, b: &MicroBatch) -> (f64, Vec<f32>) {
+    let mut room = Room::new(&c.weights, &c.adapter, Limits::of([b]));
+    let mut grads = vec![0f32; c.adapter.params.len()];
+    let scale = 1.0 / b.supervised as f64;
+    let loss = llama::loss_and_gradient(cx, &c.weights, &c.adapter, &mut room, b, scale, &mut grads);
+    (loss.sum * scale, grads)
+}
+
+#[test]
+fn logits_loss_and_gradients_agree_with_pytorch() {
+    for folder in cases() {
+        let cx = Cx::new(2).expect("threads");
+        let c = open(&cx, &folder);
+        // One example at a time: the rows come in the order in which PyTorch picked them.
+        let mut logits = Vec::new();
+        for s in sequences(&c.batch) {
+            let b = MicroBatch::new(&[s], Sharing::None);
+            let mut room = Room::new(&c.weights, &c.adapter, Limits::of([&b]));
+            logits.extend(llama::logits(&cx, &c.weights, &c.adapter, &mut room, &b));
+        }
+        let far_logits = relative(&logits, &values(&c.truth, "logits"));
+        let want = values(&c.truth, "loss")[0] as f64;
+        for sharing in [Sharing::None, Sharing::From(4), Sharing::From(16)] {
+            let b = MicroBatch::new(&sequences(&c.batch), sharing);
+            let (loss, grads) = gradient(&cx, &c, &b);
+            let far_loss = (loss - want).abs() / want;
+            let mut worst = (0.0, String::new());
+            let mut count = 0;
+            for (name, shape, at) in c.adapter.places.tensors() {
+                let truth = values(&c.truth, &format!("grad.{name}"));
+                let far = relative(&grads[at..at + shape[0] * shape[1]], &truth);
+                if far > worst.0 {
+                    worst = (far, name);
+                }
+                count += 1;
+            }
+            println!(
+                "{} {sharing:?}: {} of {} tokens computed, logits {far_logits:.1e}, loss {far_loss:.1e}, worst of {count} gradients {:.1e} ({})",
+                folder.file_name().and_then(|n| n.to_str()).unwrap_or("?"),
+                b.tokens.len(),
+                b.unshared,
+                worst.0,
+                worst.1
+            );
+            assert!(far_logits < 1e-5, "logits {far_logits:e}");
+            assert!(far_loss < 1e-6, "loss {loss} {want}");
+            assert!(worst.0 < 2e-5, "{worst:?}");
+            assert!(count >= 6);
+        }
+    }
+}
+
+#[test]
+fn sharing_and_threads_change_nothing_that_matters() {
+    for folder in cases() {
+        let cx = Cx::new(1).expect("threads");
+        let c = open(&cx, &folder);
+        let plain = MicroBatch::new(&sequences(&c.batch), Sharing::None);
+        let shared = MicroBatch::new(&sequences(&c.batch), Sharing::From(4));
+        assert!(shared.tokens.len() < plain.tokens.len());
+        let (loss, grads) = gradient(&cx, &c, &plain);
+        let (shared_loss, shared_grads) = gradient(&cx, &c, &shared);
+        assert!((loss - shared_loss).abs() / loss < 1e-6);
+        let worst = c.adapter.places.tensors().iter().fold(0f64, |w, (_, shape, at)| {
+            let range = *at..at + shape[0] * shape[1];
+            w.max(relative(&shared_grads[range.clone()], &grads[range]))
+        });
+        println!("{}: shared against unshared gradients {worst:.1e}", folder.display());
+        assert!(worst < 2e-5, "{worst:e}");
+        let three = Cx::new(3).expect("threads");
+        let (again, same) = gradient(&three, &c, &shared);
+        assert_eq!(again.to_bits(), shared_loss.to_bits());
+        assert!(same.iter().zip(&shared_grads).all(|(a, b)| a.to_bits() == b.to_bits()), "threads changed a bit");
+    }
+}
