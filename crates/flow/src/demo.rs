@@ -1,0 +1,73 @@
+//! The demo: the example that the binary carries, from its files to a measured and merged model.
+
+use crate::{Error, Measured, Merged, Watch, combine, load, measure, prepare, teach, write_pack};
+use export::Precision;
+use record::{Recipe, RunFolder};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use train::{Abort, About, End, Start};
+
+/// The files of `examples/northwind`.
+const FILES: [(&str, &str); 6] = [
+    ("tunesmith.toml", include_str!("../../../examples/northwind/tunesmith.toml")),
+    ("train.jsonl", include_str!("../../../examples/northwind/train.jsonl")),
+    ("heldout.jsonl", include_str!("../../../examples/northwind/heldout.jsonl")),
+    ("system.txt", include_str!("../../../examples/northwind/system.txt")),
+    ("answer.schema.json", include_str!("../../../examples/northwind/answer.schema.json")),
+    ("GUIDE.md", include_str!("../../../examples/northwind/GUIDE.md")),
+];
+
+/// What the demo made.
+pub struct Demo {
+    /// How training ended.
+    pub end: End,
+    /// The comparison; none if training was stopped.
+    pub measured: Option<Measured>,
+    /// The merged model; none if training was stopped.
+    pub merged: Option<Merged>,
+    /// Seconds from the first file read to the last one written.
+    pub seconds: f64,
+}
+
+/// Writes the example's files into `folder`, those that are not there yet, and returns its recipe.
+///
+/// # Errors
+/// What the disk says.
+pub fn write_example(folder: &Path) -> Result<PathBuf, Error> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Read { path: folder.into(), source })?;
+    for (name, text) in FILES {
+        let path = folder.join(name);
+        if !path.exists() {
+            record::atomic::write(&path, text.as_bytes())?;
+        }
+    }
+    Ok(folder.join(FILES[0].0))
+}
+
+/// Prepares, trains, measures and merges `recipe` with the model at `model_path`.
+///
+/// # Errors
+/// Whatever a stage says; what earlier stages wrote stays.
+pub fn demo(
+    recipe: &Recipe,
+    model_path: &Path,
+    run: &RunFolder,
+    threads: usize,
+    about: &About,
+    abort: &Abort,
+    today: &str,
+    watch: &mut dyn Watch,
+) -> Result<Demo, Error> {
+    let began = Instant::now();
+    let ready = load(model_path, threads, watch)?;
+    let prepared = prepare(recipe, &ready.folder)?;
+    write_pack(&prepared, recipe, &ready.folder, run)?;
+    watch.prepared(&prepared);
+    let end = teach(&ready, recipe, run, about, Start::Fresh, abort, watch)?;
+    let (mut measured, mut merged) = (None, None);
+    if end.finished {
+        measured = Some(measure(&ready, recipe, run, &prepared, today, watch)?);
+        merged = Some(combine(&ready, run, &prepared, Precision::F32, None, watch)?);
+    }
+    Ok(Demo { end, measured, merged, seconds: began.elapsed().as_secs_f64() })
+}

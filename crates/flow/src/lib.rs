@@ -1,0 +1,38 @@
+//! Work that joins stages: prepare and train a recipe, measure a run, merge it, talk to it, and the demo that does all of it.
+//!
+//! Stages do not know each other; this room knows them all and holds no formula of its own. It prints
+//! nothing: what happens is told to a [`Watch`].
+
+mod combine;
+mod demo;
+mod error;
+mod measure;
+mod prepare;
+mod ready;
+mod talk;
+mod teach;
+
+pub use combine::{Merged, combine};
+pub use demo::{Demo, demo, write_example};
+pub use error::Error;
+pub use measure::{Measured, measure};
+pub use prepare::{Prepared, prepare, write_pack};
+pub use ready::{Ready, adapter_of, load};
+pub use talk::Talk;
+pub use teach::{adapter_config, teach};
+
+/// What a long job tells while it goes on.
+pub trait Watch {
+    /// A new part of the job begins; `of` is how many units [`Watch::advance`] will count, 0 if unknown.
+    fn begin(&mut self, what: &str, of: u64);
+    /// `done` units of the present part are done.
+    fn advance(&mut self, done: u64);
+    /// The present part is over.
+    fn end(&mut self);
+    /// Something worth a line.
+    fn note(&mut self, text: &str);
+    /// The data as it will be trained on, before the first step.
+    fn prepared(&mut self, prepared: &Prepared);
+    /// An event of training, after it was logged.
+    fn event(&mut self, event: &record::Event);
+}
