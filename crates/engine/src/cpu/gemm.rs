@@ -4,7 +4,7 @@
 //! the number of threads does not change a bit. Blocking after Goto and van de Geijn, "Anatomy of
 //! high-performance matrix multiplication" (2008): k in blocks, A in strips of 8 rows, B in panels of 48.
 
-use super::lanes::{Left, Level, MR, NR, Right, tile, turn_square};
+use super::lanes::{Left, Level, MR, NR, Right, tile, turn};
 use super::shared::Shared;
 use super::{Cx, for_each};
 use std::cell::RefCell;
@@ -374,13 +374,10 @@ fn pack_strips(level: Level, out: &mut [f32], a: Mat, row: usize, height: usize,
     }
 }
 
-/// Writes eight lines side by side: `out[k * 8 + i] = lines[i][k]`, in 8 x 8 blocks.
+/// Writes eight lines side by side: `out[k * 8 + i] = lines[i][k]`.
 fn interleave(level: Level, out: &mut [f32], lines: [&[f32]; MR], k: usize) {
     let whole = k / 8 * 8;
-    for at in (0..whole).step_by(8) {
-        let block = &mut out[at * MR..][..8 * MR];
-        turn_square(level, block, lines.map(|l| &l[at..at + 8]));
-    }
+    turn(level, &mut out[..whole * MR], lines.map(|l| &l[..whole]));
     for (kk, o) in out[whole * MR..].chunks_exact_mut(MR).enumerate() {
         for (i, v) in o.iter_mut().enumerate() {
             *v = lines[i][whole + kk];

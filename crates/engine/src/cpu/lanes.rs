@@ -136,13 +136,14 @@ unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bo
     }
 }
 
-/// Turns an 8 x 8 square: `out[k * 8 + i] = lines[i][k]`.
-pub(crate) fn turn_square(level: Level, out: &mut [f32], lines: [&[f32]; 8]) {
-    assert!(out.len() == 64 && lines.iter().all(|l| l.len() == 8));
+/// Turns eight lines of k (a multiple of 8): `out[k * 8 + i] = lines[i][k]`.
+pub(crate) fn turn(level: Level, out: &mut [f32], lines: [&[f32]; 8]) {
+    let k = lines[0].len();
+    assert!(k.is_multiple_of(8) && out.len() == 8 * k && lines.iter().all(|l| l.len() == k));
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx2 {
         // SAFETY: the level says that AVX2 is there; sizes were checked.
-        return unsafe { x86::turn_square(out.as_mut_ptr(), lines.map(<[f32]>::as_ptr)) };
+        return unsafe { x86::turn(out.as_mut_ptr(), lines.map(<[f32]>::as_ptr), k) };
     }
     for (k, o) in out.chunks_exact_mut(8).enumerate() {
         for (v, line) in o.iter_mut().zip(lines) {
@@ -217,23 +218,25 @@ mod x86 {
         }
     }
 
-    /// 8 x 8 in three rounds: pairs, fours, halves.
+    /// Squares of 8 x 8, each in three rounds: pairs, fours, halves.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn turn_square(out: *mut f32, lines: [*const f32; 8]) {
-        // SAFETY: the caller promises 8 floats a line and 64 in out.
-        unsafe {
-            let l = lines.map(|p| _mm256_loadu_ps(p));
-            let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-            let ((a0, a1), (a2, a3)) = (pair(l[0], l[1]), pair(l[2], l[3]));
-            let ((a4, a5), (a6, a7)) = (pair(l[4], l[5]), pair(l[6], l[7]));
-            let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
-            let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
-            let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
-            let low = |a, b| _mm256_permute2f128_ps::<0x20>(a, b);
-            let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
-            let rows = [low(b0, b4), low(b1, b5), low(b2, b6), low(b3, b7), high(b0, b4), high(b1, b5), high(b2, b6), high(b3, b7)];
-            for (i, row) in rows.into_iter().enumerate() {
-                _mm256_storeu_ps(out.add(8 * i), row);
+    pub(super) unsafe fn turn(out: *mut f32, lines: [*const f32; 8], k: usize) {
+        for at in (0..k).step_by(8) {
+            // SAFETY: the caller promises k floats a line and 8 k in out, k a multiple of 8.
+            unsafe {
+                let l = lines.map(|p| _mm256_loadu_ps(p.add(at)));
+                let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let ((a0, a1), (a2, a3)) = (pair(l[0], l[1]), pair(l[2], l[3]));
+                let ((a4, a5), (a6, a7)) = (pair(l[4], l[5]), pair(l[6], l[7]));
+                let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+                let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
+                let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
+                let low = |a, b| _mm256_permute2f128_ps::<0x20>(a, b);
+                let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
+                let rows = [low(b0, b4), low(b1, b5), low(b2, b6), low(b3, b7), high(b0, b4), high(b1, b5), high(b2, b6), high(b3, b7)];
+                for (i, row) in rows.into_iter().enumerate() {
+                    _mm256_storeu_ps(out.add(8 * (at + i)), row);
+                }
             }
         }
     }
