@@ -2,7 +2,7 @@
 
     venv/bin/python oracle/parity.py tiny  fixtures/parity-llama            # remakes the committed fixtures
     venv/bin/python oracle/parity.py FOLDER OUT [--examples FILE.json]      # a real model; OUT is judged by
-    PARITY=OUT cargo test --release -p train parity -- --nocapture
+    PARITY=OUT cargo test --release -p model -p train -- --nocapture pytorch threads
 
 Versions used for the committed ones: torch 2.15.0, transformers 5.23.0, peft 0.21.2. Seeds are in the text.
 """

@@ -91,13 +91,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     path(
         "data.train",
-        "where `data split` writes the training set",
+        "the usual name beside a recipe",
         |r| of_path(&r.data.train),
         |r, v| put(&mut r.data.train, v.text("a path").map(PathBuf::from)),
     ),
     path(
         "data.eval",
-        "where `data split` writes the held-out set",
+        "the usual name beside a recipe",
         |r| of_path(&r.data.eval),
         |r, v| put(&mut r.data.eval, v.text("a path").map(PathBuf::from)),
     ),
