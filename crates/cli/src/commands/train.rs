@@ -1,0 +1,167 @@
+//! `tunesmith train`: run a recipe to its end, or onward from where it stopped.
+
+use crate::fault::Fault;
+use crate::ui::Ui;
+use crate::{clock, figures, place, show, stop};
+use flow::{Ready, Watch};
+use model::Folder;
+use record::{Event, Recipe, RunFolder};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use train::{About, End, Start};
+
+/// The recipe that is meant when none is named.
+pub const USUAL: &str = "tunesmith.toml";
+
+const EXAMPLE: &str = "\
+Examples:
+  tunesmith train --dry-run                  read everything, show what would be trained, stop
+  tunesmith train tickets.toml --set train.lr=1e-3
+  tunesmith train --resume runs/tickets-1    go on where it stopped";
+
+/// Train from a recipe
+///
+/// Reads RECIPE, checks everything that can be checked before the first step, shows what is trained,
+/// then trains. Stop with Ctrl-C: the current step is finished and saved; `--resume` goes on as if
+/// nothing had happened.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct TrainArgs {
+    /// The recipe to run
+    #[arg(default_value = USUAL)]
+    recipe: PathBuf,
+    /// Folder of the run; new or empty (default: runs/<recipe>-<n>)
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in this folder, from its newest checkpoint
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "changes", "dry_run"])]
+    resume: Option<PathBuf>,
+    /// Change one setting of the recipe (can be repeated)
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    changes: Vec<String>,
+    /// Show what would be trained, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Threads; 0 means all cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+pub fn run(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
+    match &args.resume {
+        Some(run) => resume(args, run, ui),
+        None => fresh(args, ui),
+    }
+}
+
+fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
+    // Resolve: every fault of the user's shows here, before anything is written.
+    let recipe = place::recipe(&args.recipe, &args.changes)?;
+    if let Some(out) = &args.out {
+        place::require_empty(out)?;
+    }
+    let path = place::model(&recipe.model.base, ui)?;
+    let folder = Folder::open(&path)?;
+
+    // Plan.
+    show::settings(&recipe).iter().for_each(|line| ui.tell(line));
+    let prepared = flow::prepare(&recipe, &folder)?;
+    ui.prepared(&prepared);
+    let adapter = model::Adapter::new(&folder.dims, flow::adapter_config(&recipe, &recipe.model.base), recipe.train.seed)?;
+    let steps = train::step::steps_of(&recipe.train, prepared.packed.len());
+    if args.dry_run {
+        let f = &prepared.facts;
+        ui.say(format!(
+            "\nIt would take {steps} steps and train {} parameters. Nothing was written.",
+            show::count(adapter.params.len() as u64)
+        ));
+        ui.json(json!({
+            "dry_run": true, "steps": steps, "parameters": adapter.params.len(), "examples": f.examples, "tokens": f.tokens,
+            "supervised_tokens": f.learned_tokens, "too_long": f.too_long.len(), "held_out": prepared.held_out.len(),
+        }));
+        let changes: String = args.changes.iter().map(|change| format!(" --set '{change}'")).collect();
+        ui.next(&[(format!("tunesmith train {}{changes}", args.recipe.display()), "train it")]);
+        return Ok(());
+    }
+    drop(adapter);
+    let ready = flow::load(&path, args.threads, ui)?;
+
+    // Do.
+    let abort = stop::hear();
+    let run = place::new_run(args.out.as_deref(), &place::stem(&args.recipe), &recipe)?;
+    let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
+    let written = flow::write_pack(&prepared, &recipe, &ready.folder, &run);
+    let end = written.and_then(|()| flow::teach(&ready, &recipe, &run, &about, Start::Fresh, abort, ui));
+    let end = end.inspect_err(|_| place::take_back(&run))?;
+
+    // Say.
+    say(&run, &end, ui);
+    Ok(())
+}
+
+fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
+    // Resolve.
+    let (run, recipe) = place::run(path)?;
+    let events = place::events(&run);
+    if let Some(end) = finished(&events).filter(|_| run.adapter().is_dir()) {
+        ui.say(format!("{} is finished already.", run.path().display()));
+        say(&run, &end, ui);
+        return Ok(());
+    }
+    let model = place::model(&recipe.model.base, ui)?;
+
+    // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
+    let ready = flow::load(&model, args.threads, ui)?;
+    if !run.pack().is_file() {
+        pack(&ready, &recipe, &run)?;
+    }
+    let steps = events.iter().find_map(|e| if let Event::Started { steps, .. } = e { Some(*steps) } else { None });
+    ui.expect(steps.unwrap_or(0));
+
+    // Do.
+    let abort = stop::hear();
+    let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
+    let end = flow::teach(&ready, &recipe, &run, &about, Start::Resume, abort, ui)?;
+
+    // Say.
+    end.damaged.iter().for_each(|line| ui.warn(&format!("a damaged checkpoint was passed over: {line}")));
+    say(&run, &end, ui);
+    Ok(())
+}
+
+fn pack(ready: &Ready, recipe: &Recipe, run: &RunFolder) -> Result<(), Fault> {
+    let prepared = flow::prepare(recipe, &ready.folder)?;
+    Ok(flow::write_pack(&prepared, recipe, &ready.folder, run)?)
+}
+
+fn finished(events: &[Event]) -> Option<End> {
+    events.iter().rev().find_map(|event| match *event {
+        Event::Finished { steps, loss_first, loss_last, seconds } => {
+            Some(End { finished: true, steps, loss_first, loss_last, seconds, damaged: Vec::new() })
+        }
+        _ => None,
+    })
+}
+
+/// The end of a run and what to do with it; `demo` ends so too when it is stopped.
+pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
+    let name = run.path().display();
+    let mut all = figures::trained(end);
+    all.insert("run".into(), json!(run.path()));
+    if !end.finished {
+        ui.say(format!("Stopped after step {} as asked, and saved in {name}.", end.steps));
+        ui.json(all.into());
+        ui.next(&[(format!("tunesmith train --resume {name}"), "go on as if nothing had happened")]);
+        return;
+    }
+    let time = show::duration(end.seconds);
+    ui.say(format!("Trained {} steps in {time}, loss {:.4} to {:.4} (mean of the last ten).", end.steps, end.loss_first, end.loss_last));
+    ui.say(format!("Adapter: {} (PEFT's form)", run.adapter().display()));
+    all.insert("adapter".into(), json!(run.adapter()));
+    all.insert("seconds".into(), json!(end.seconds));
+    ui.json(all.into());
+    ui.next(&[
+        (format!("tunesmith eval {name}"), "compare it with its base on the held-out examples"),
+        (format!("tunesmith chat {name}"), "talk to it"),
+    ]);
+}

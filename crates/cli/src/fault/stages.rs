@@ -1,0 +1,112 @@
+//! Faults of the stages: what to do about data, training, evaluation and merging.
+
+use super::files::{named, text_hints};
+use super::{Fault, Kind};
+use std::path::Path;
+
+impl From<data::Error> for Fault {
+    fn from(e: data::Error) -> Fault {
+        use data::Error as E;
+        let yours = || Fault::new(Kind::Yours, &e);
+        match &e {
+            E::Read { path, why } => named(&e, why, path),
+            E::Empty { .. } => yours().hint("one example a line: {\"instruction\": \"...\", \"response\": \"...\"}"),
+            E::Encoding { path, .. } => yours().hint(format!("convert it: iconv -f UTF-16 -t UTF-8 {} > fixed.jsonl", path.display())),
+            E::Rows { path, faults, .. } => {
+                let line = faults.first().map_or(1, |f| f.line);
+                yours().hint(format!("look at the line: sed -n {line}p {}", path.display()))
+            }
+            E::Render { path, line, why } => {
+                let look = format!("look at the line: sed -n {line}p {}", path.display());
+                let mut fault = yours();
+                fault.hints = text_hints(why, Path::new("the model's tokenizer_config.json"));
+                fault.hint(look)
+            }
+            E::TooLong { path, line, .. } => yours()
+                .hint(format!("shorten it: sed -n {line}p {}", path.display()))
+                .hint("or leave such examples out: --set data.over_long=drop"),
+            E::NothingLeft { .. } => yours().hint("shorten the examples, or take a model with a longer context"),
+        }
+    }
+}
+
+impl From<train::Error> for Fault {
+    fn from(e: train::Error) -> Fault {
+        use train::Error as E;
+        match e {
+            E::Record(inner) => inner.into(),
+            E::Model(inner) => inner.into(),
+            E::Nothing { .. } => Fault::new(Kind::Yours, &e).hint("see what is trained: tunesmith train --dry-run"),
+            E::Vocabulary { .. } => {
+                Fault::new(Kind::Yours, &e).hint("tokenizer and weights are of two models; fetch both again: tunesmith pull NAME --fresh")
+            }
+            E::Other { ref path, .. } => {
+                let run = path.parent().and_then(Path::parent).unwrap_or(path);
+                let recipe = run.join("recipe.toml");
+                Fault::new(Kind::Yours, &e).hint(format!("begin a new run: tunesmith train {}", recipe.display()))
+            }
+            E::NotFinite { .. } => Fault::new(Kind::Yours, &e)
+                .hint("a lower rate mostly helps: --set train.lr=1e-4")
+                .hint("or look at the named lines of the data"),
+        }
+    }
+}
+
+impl From<eval::Error> for Fault {
+    fn from(e: eval::Error) -> Fault {
+        use eval::Error as E;
+        if let E::Model(inner) = e {
+            return inner.into();
+        }
+        let yours = || Fault::new(Kind::Yours, &e);
+        match &e {
+            E::Render { source, .. } => {
+                let hints = text_hints(source, Path::new("the model's tokenizer_config.json"));
+                Fault { hints, ..yours() }
+            }
+            E::Schema { .. } => yours().hint("measure without one: --set data.schema=none"),
+            E::NoExamples => yours().hint("name held-out examples: --set data.eval=PATH"),
+            E::NoLabel { .. } => yours().hint("name a field that every answer has: --set data.label=FIELD"),
+            E::NoShots { .. } => yours().hint("measure without the few-shot prompt: --set eval.few_shot=0"),
+            _ => Fault::new(Kind::Ours, &e),
+        }
+    }
+}
+
+impl From<export::Error> for Fault {
+    fn from(e: export::Error) -> Fault {
+        use export::Error as E;
+        match e {
+            E::Model(inner) => inner.into(),
+            E::Formats(inner) => inner.into(),
+            E::Record(inner) => inner.into(),
+            E::Tokenizer { .. } => Fault::new(Kind::Ours, &e),
+            E::Differs { ref expected, .. } if expected.starts_with("at most") => {
+                Fault::new(Kind::Gate, &e).hint("nothing was written; serve base and adapter apart, and report it with the run folder")
+            }
+            E::Differs { .. } => Fault::new(Kind::Gate, &e).hint("nothing was written; merge exactly: --dtype float32"),
+        }
+    }
+}
+
+impl From<flow::Error> for Fault {
+    fn from(e: flow::Error) -> Fault {
+        use flow::Error as E;
+        match e {
+            E::Hub(inner) => inner.into(),
+            E::Model(inner) => inner.into(),
+            E::Data(inner) => inner.into(),
+            E::Record(inner) => inner.into(),
+            E::Train(inner) => inner.into(),
+            E::Eval(inner) => inner.into(),
+            E::Export(inner) => inner.into(),
+            E::Text(inner) => inner.into(),
+            E::Read { ref path, ref source } => named(&e, source, path),
+            E::Leak { .. } => Fault::new(Kind::Yours, &e).hint("take them out of one of the two files: what was trained on proves nothing"),
+            E::Threads(_) => Fault::new(Kind::Machine, &e).hint("fewer threads: --threads 1"),
+            E::NotYet { ref path, .. } => {
+                Fault::new(Kind::Yours, &e).hint(format!("finish it: tunesmith train --resume {}", path.display()))
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Results as JSON, for programs.
+
+use eval::{Role, Scores};
+use flow::{Measured, Merged};
+use serde_json::{Map, Value, json};
+use train::End;
+
+/// The shares and p of an evaluation, under the names that every command uses.
+pub fn measured(m: &Measured) -> Map<String, Value> {
+    let s = &m.scores;
+    let bases: Vec<f64> = s.arms.iter().filter(|a| a.role == Role::Base).map(|a| a.exact.share).collect();
+    let tuned = s.tuned.map(|at| &s.arms[at]);
+    let all = json!({
+        "base_exact": bases.first(),
+        "few_shot_exact": bases.get(1),
+        "tuned_exact": tuned.map(|a| a.exact.share),
+        "tuned_json_valid": tuned.map(|a| a.json_valid.share),
+        "p_value": p_value(s),
+        "n": s.n,
+        "arms": arms(s),
+        "verdict": m.sentence,
+        "report": m.report,
+    });
+    into_map(all)
+}
+
+/// Tuned against the better of the base arms.
+fn p_value(s: &Scores) -> Option<f64> {
+    Some(s.pair(s.better_base?, s.tuned?)?.p)
+}
+
+fn arms(s: &Scores) -> Vec<Value> {
+    let one = |a: &eval::arms::ArmScores| json!({ "name": a.name, "exact": a.exact, "json_valid": a.json_valid, "schema_valid": a.schema_valid, "seconds": a.seconds });
+    s.arms.iter().map(one).collect()
+}
+
+/// The end of a training run.
+pub fn trained(end: &End) -> Map<String, Value> {
+    into_map(json!({ "finished": end.finished, "steps": end.steps, "loss_first": end.loss_first, "loss_last": end.loss_last }))
+}
+
+/// A merge with its proof.
+pub fn merged(m: &Merged) -> Value {
+    json!({ "path": m.path, "positions": m.proof.positions, "logit": m.proof.logit, "kl": m.proof.kl, "same_top": m.proof.same_top })
+}
+
+/// The fields of an object.
+pub fn into_map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Where things lie: a recipe, a run, a model; the user's words become paths here.
+
+use crate::fault::{Fault, Kind};
+use crate::ui::Ui;
+use record::event::Event;
+use record::{Recipe, RunFolder};
+use std::path::{Path, PathBuf};
+
+/// Where runs go unless told otherwise.
+pub const RUNS: &str = "runs";
+
+/// The recipe in `path` with `changes` of the form `section.key=value`.
+pub fn recipe(path: &Path, changes: &[String]) -> Result<Recipe, Fault> {
+    let recipe = Recipe::read(path)?;
+    changed(recipe, changes)
+}
+
+/// `recipe` with `changes`.
+pub fn changed(mut recipe: Recipe, changes: &[String]) -> Result<Recipe, Fault> {
+    for change in changes {
+        recipe.set(change)?;
+    }
+    Ok(recipe)
+}
+
+/// A run and its recipe.
+pub fn run(path: &Path) -> Result<(RunFolder, Recipe), Fault> {
+    let run = RunFolder::open(path)?;
+    let recipe = Recipe::read(&run.recipe())?;
+    Ok((run, recipe))
+}
+
+/// The model that `name` means, downloaded if it is not here yet.
+pub fn model(name: &str, ui: &mut Ui) -> Result<PathBuf, Fault> {
+    let options = hub::Options::from_env()?;
+    Ok(hub::resolve(name, &options, ui)?.path)
+}
+
+/// What a run of this recipe is called: the file's name, or its folder's where that says nothing.
+pub fn stem(recipe: &Path) -> String {
+    let own = recipe.file_stem().unwrap_or_default();
+    let folder = || Some(std::path::absolute(recipe).ok()?.parent()?.file_name()?.to_os_string());
+    let name = if own == "tunesmith" || own == "recipe" { folder().unwrap_or_else(|| own.to_os_string()) } else { own.to_os_string() };
+    let fits = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = name.to_string_lossy().chars().map(fits).take(60).collect();
+    let name = name.trim_matches(['.', '-']);
+    if name.is_empty() { "run".to_string() } else { name.to_string() }
+}
+
+/// A new run folder: at `out`, or numbered below [`RUNS`].
+pub fn new_run(out: Option<&Path>, stem: &str, recipe: &Recipe) -> Result<RunFolder, Fault> {
+    match out {
+        Some(path) => Ok(RunFolder::create_at(path, recipe)?),
+        None => Ok(RunFolder::create(Path::new(RUNS), stem, recipe)?),
+    }
+}
+
+/// Takes a run folder back in which nothing has happened yet, so that a failed start leaves nothing.
+pub fn take_back(run: &RunFolder) {
+    if events(run).is_empty() {
+        // The reason is about to be told; a folder that stays is only untidy.
+        let _ = std::fs::remove_dir_all(run.path());
+    }
+}
+
+/// What is known to have happened in a run.
+pub fn events(run: &RunFolder) -> Vec<Event> {
+    record::event::read(&run.events()).map(|log| log.events).unwrap_or_default()
+}
+
+/// Refuses a run that has nothing to show yet, before a model is loaded for it.
+pub fn require_trained(run: &RunFolder) -> Result<(), Fault> {
+    if run.adapter().is_dir() {
+        return Ok(());
+    }
+    let (path, what, why) = (run.path().into(), "adapter", "its training has not finished");
+    Err(flow::Error::NotYet { path, what, why }.into())
+}
+
+/// Refuses a folder for output that holds somebody's files.
+pub fn require_empty(path: &Path) -> Result<(), Fault> {
+    let used = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.exists(),
+    };
+    if used {
+        let what = format!("cannot write {}: found a folder in use, expected a new or an empty one", path.display());
+        return Err(Fault::new(Kind::Yours, what).hint("choose another one: --out FOLDER"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_called_like_its_recipe_or_its_folder() {
+        let of = |p: &str| stem(Path::new(p));
+        assert_eq!(of("/a/tickets/tunesmith.toml"), "tickets");
+        assert_eq!(of("/a/tickets/fast one.toml"), "fast-one");
+        assert_eq!(of("/a/..b/...toml"), "run");
+    }
+}
