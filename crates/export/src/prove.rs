@@ -7,7 +7,8 @@ use model::llama::{self, Limits, Room};
 use model::{Adapter, Dims, MicroBatch, Weights};
 use std::path::Path;
 
-/// Largest difference of a float32 logit.
+/// Largest difference of a float32 logit, as a share of the position's largest logit: float32 rounds each logit to
+/// about 1e-7 of that size in every one of some hundred products, so an absolute bound would refuse large logits.
 const LOGIT_MAX: f64 = 1e-4;
 /// Largest mean divergence of a bfloat16 merge, in nats.
 const KL_MAX: f64 = 1e-3;
@@ -19,7 +20,7 @@ const TOP_MIN: f64 = 0.99;
 pub struct Proof {
     /// Positions compared.
     pub positions: usize,
-    /// Largest difference of a logit.
+    /// Largest difference of a logit, as a share of the largest logit of its position.
     pub logit: f64,
     /// Mean KL divergence of the next-token distribution, in nats.
     pub kl: f64,
@@ -60,9 +61,11 @@ pub(crate) fn prove(
     match precision {
         _ if p.positions == 0 => Err(differs("positions compared", "0".into(), "at least 1".into())),
         // Written so that NaN is refused too.
-        Precision::F32 if !matches!(p.logit.partial_cmp(&LOGIT_MAX), Some(o) if o.is_le()) => {
-            Err(differs("the largest difference of a logit", format!("{:.1e}", p.logit), format!("at most {LOGIT_MAX:.0e}")))
-        }
+        Precision::F32 if !matches!(p.logit.partial_cmp(&LOGIT_MAX), Some(o) if o.is_le()) => Err(differs(
+            "the largest difference of a logit, relative to the largest of its position",
+            format!("{:.1e}", p.logit),
+            format!("at most {LOGIT_MAX:.0e}"),
+        )),
         Precision::Bf16 if !matches!(p.kl.partial_cmp(&KL_MAX), Some(o) if o.is_lt()) => {
             Err(differs("the mean KL divergence", format!("{:.1e}", p.kl), format!("under {KL_MAX:.0e}")))
         }
