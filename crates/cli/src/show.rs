@@ -158,7 +158,7 @@ fn rate(r: &Rate) -> String {
 pub fn merged(m: &Merged) -> String {
     let p = &m.proof;
     format!(
-        "Merged and verified: reloaded, it differs from base with adapter by at most {:.1e} in a logit (KL {:.1e}), same top token at {:.1} % of {} positions.",
+        "Merged and verified: reloaded, its logits differ from base with adapter by at most {:.1e} of their size (KL {:.1e}), same top token at {:.1} % of {} positions.",
         p.logit,
         p.kl,
         100.0 * p.same_top,

@@ -78,8 +78,9 @@ pub(crate) fn prove(
 
 fn compare(p: &mut Proof, a: &[f32], b: &[f32], vocab: usize) {
     for (a, b) in a.chunks_exact(vocab).zip(b.chunks_exact(vocab)) {
-        let largest =
-            a.iter().zip(b).map(|(x, y)| (*x as f64 - *y as f64).abs()).fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
+        let size = a.iter().fold(0f32, |m, x| m.max(x.abs())) as f64;
+        let far = a.iter().zip(b).map(|(x, y)| (*x as f64 - *y as f64).abs() / size);
+        let largest = far.fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m });
         if largest > p.logit || largest.is_nan() {
             p.logit = largest;
         }

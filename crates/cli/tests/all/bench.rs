@@ -144,6 +144,8 @@ impl Bench {
         let kinds = ["input", "usage", "gate", "machine", "bug"];
         assert_eq!(json["error"]["kind"], kinds[code as usize - 1], "{json}");
         assert!(!json["error"]["hints"].as_array().unwrap().is_empty(), "a hint must be given: {json}");
+        // Seen with `cargo test -p cli -- --nocapture`: every fault as a user reads it.
+        println!("$ tunesmith {} (exit {code})\n{}", args.join(" "), done.err.replace(&self.path("").display().to_string(), ""));
         done.err
     }
 
