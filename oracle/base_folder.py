@@ -10,6 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 gguf, out, merged = map(pathlib.Path, sys.argv[1:4])
-AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).save_pretrained(out)
+read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+# What was read is plain float32, but still marked as quantised, which cannot be saved: its values go into an unmarked model.
+config = type(read.config)(**{k: v for k, v in read.config.to_dict().items() if k != "quantization_config"})
+plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+plain.load_state_dict(read.state_dict())
+plain.save_pretrained(out)
 for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
     shutil.copy(merged / name, out / name)

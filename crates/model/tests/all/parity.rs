@@ -112,9 +112,12 @@ fn logits_loss_and_gradients_agree_with_pytorch() {
                 worst.0,
                 worst.1
             );
-            assert!(far_logits < 1e-5, "logits {far_logits:e}");
-            assert!(far_loss < 1e-6, "loss {loss} {want}");
-            assert!(worst.0 < 2e-5, "{worst:?}");
+            // Both sides round in float32, and each layer adds to it: two layers measured 3e-6 in the gradients, thirty 8e-5.
+            let deep = c.weights.dims.layers > 8;
+            let (logits_max, loss_max, gradient_max) = if deep { (1e-4, 1e-5, 1e-4) } else { (2e-6, 2e-7, 1e-5) };
+            assert!(far_logits < logits_max, "logits {far_logits:e}");
+            assert!(far_loss < loss_max, "loss {loss} {want}");
+            assert!(worst.0 < gradient_max, "{worst:?}");
             assert!(count >= 6);
         }
     }
