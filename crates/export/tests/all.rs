@@ -43,7 +43,7 @@ fn a_merged_folder_opens_and_answers_as_base_and_adapter() {
         let proof = merge(&b.cx, &b.folder, &b.weights, &a, precision, &prompts(), &out, &mut |_, _| {}).expect("merged");
         println!("{precision:?}: {proof:?}");
         assert_eq!(proof.positions, 44);
-        // Relative to logits of this size; measured 8e-7 in float32 and 4e-3 in bfloat16.
+        // Relative to logits of this size; measured 7.7e-7 in float32 and 8.0e-3 in bfloat16.
         let bounds = if precision == Precision::F32 { 0.0..1e-5 } else { 1e-5..1e-1 };
         assert!(bounds.contains(&proof.logit), "{proof:?}");
         let again = Folder::open(&out).expect("opens");

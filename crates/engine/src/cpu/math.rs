@@ -104,7 +104,7 @@ mod tests {
             let truth = (x as f64).exp();
             worst = worst.max(((exp(x) as f64 - truth) / truth).abs());
         }
-        // Measured worst: 1.1e-7.
+        // Measured worst: 8.3e-8.
         assert!(worst < 2.0 * f32::EPSILON as f64, "{worst:e}");
         assert_eq!(exp(-1e4), 0.0);
         assert_eq!(exp(0.0), 1.0);
