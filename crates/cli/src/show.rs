@@ -12,8 +12,17 @@ const WHOLE: usize = 4000;
 /// The same for the others, which mostly begin alike.
 const LONG: usize = 480;
 /// The settings that decide most about a result.
-const SHOWN: [&str; 8] =
-    ["model.base", "adapter.rank", "adapter.alpha", "adapter.targets", "train.lr", "train.schedule", "train.epochs", "train.batch"];
+const SHOWN: [&str; 9] = [
+    "model.base",
+    "adapter.rank",
+    "adapter.alpha",
+    "adapter.targets",
+    "train.lr",
+    "train.schedule",
+    "train.epochs",
+    "train.batch",
+    "train.precision",
+];
 
 /// What was read, what will be learned, and a few rendered examples.
 pub fn prepared(p: &Prepared, colour: bool) -> Vec<String> {

@@ -3,7 +3,8 @@
 use crate::{Error, Watch};
 use engine::Cx;
 use model::{Adapter, Folder, Weights};
-use record::RunFolder;
+use record::recipe::Precision;
+use record::{Recipe, RunFolder};
 use std::path::Path;
 
 /// A loaded model.
@@ -16,15 +17,35 @@ pub struct Ready {
     pub weights: Weights,
 }
 
-/// Opens and loads the model at `path` (threads 0: all cores).
+/// Names the precision that this machine trains `recipe` in, where it leaves the choice.
+pub fn settle(recipe: &mut Recipe) {
+    if recipe.train.precision == Precision::Auto {
+        recipe.train.precision = if engine::cpu::lanes::multiplies_pairs() { Precision::Bf16 } else { Precision::F32 };
+    }
+}
+
+/// Opens and loads the model at `path` in float32 (threads 0: all cores).
 ///
 /// # Errors
 /// What is wrong with its files.
 pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    load_in(Precision::F32, path, threads, watch)
+}
+
+/// As [`load`], in the precision of a settled recipe: for training.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    load_in(recipe.train.precision, path, threads, watch)
+}
+
+fn load_in(precision: Precision, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     let cx = Cx::new(threads).map_err(Error::Threads)?;
     let folder = Folder::open(path)?;
     watch.begin("loading the model", 100);
-    let weights = Weights::load(&cx, &folder.files, &folder.dims, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
+    let load = if precision == Precision::Bf16 { Weights::load_rounded } else { Weights::load };
+    let weights = load(&cx, &folder.files, &folder.dims, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
     watch.end();
     Ok(Ready { cx, folder, weights })
 }

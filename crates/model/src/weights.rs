@@ -72,6 +72,24 @@ impl Weights {
     /// # Errors
     /// A tensor that is missing, has another shape, or is damaged.
     pub fn load(cx: &Cx, files: &formats::Weights, dims: &Dims, progress: &mut dyn FnMut(usize, usize)) -> Result<Weights, Error> {
+        Weights::load_with(Weight::pack, cx, files, dims, progress)
+    }
+
+    /// As [`Weights::load`], with every matrix rounded to bfloat16; the norms stay as they are.
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn load_rounded(cx: &Cx, files: &formats::Weights, dims: &Dims, progress: &mut dyn FnMut(usize, usize)) -> Result<Weights, Error> {
+        Weights::load_with(Weight::pack_rounded, cx, files, dims, progress)
+    }
+
+    fn load_with(
+        pack: fn(&Cx, &[f32], usize, usize) -> Weight,
+        cx: &Cx,
+        files: &formats::Weights,
+        dims: &Dims,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Weights, Error> {
         let total = dims.layers * 9 + 3;
         let mut done = 0;
         let mut scratch = Vec::new();
@@ -85,7 +103,7 @@ impl Weights {
             files.load_f32(name, &[outputs, inputs], &mut scratch)?;
             done += 1;
             progress(done, total);
-            Ok(Weight::pack(cx, &scratch, outputs, inputs))
+            Ok(pack(cx, &scratch, outputs, inputs))
         };
         let embed = matrix("model.embed_tokens.weight", (dims.vocab, dims.hidden))?;
         let head = if dims.tied { None } else { Some(matrix("lm_head.weight", (dims.vocab, dims.hidden))?) };

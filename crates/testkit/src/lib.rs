@@ -1,4 +1,4 @@
-//! Judges for tests: random inputs, gradient checks, bounds in eps, guarded buffers, equal bits; knows no op.
+//! Judges for tests: random inputs, gradient checks, bounds in eps, guarded buffers, equal bits, derivatives in float64; knows no op.
 //!
 //! Every judge answers `Result<_, String>` instead of panicking, so that a test can also ask whether it
 //! *refuses* what is wrong: each op plants bugs in copies of itself and expects a refusal. Never used
@@ -9,11 +9,13 @@ pub mod bound;
 pub mod gradient;
 pub mod guard;
 pub mod random;
+pub mod tape;
 
 pub use bits::{alike, same_bits};
 pub use bound::{Judge, Truth};
 pub use guard::Guarded;
 pub use random::Random;
+pub use tape::{Tape, Var};
 
 /// The same numbers in double precision, for a reference.
 pub fn wide(x: &[f32]) -> Vec<f64> {

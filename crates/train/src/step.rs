@@ -128,9 +128,9 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Steps of a run over `examples` examples.
+/// Steps of a run over `examples` examples, one at least.
 pub fn steps_of(s: &Train, examples: usize) -> u64 {
-    per_epoch(s, examples) * s.epochs as u64
+    ((per_epoch(s, examples) as f64 * s.epochs).round() as u64).max(1)
 }
 
 /// Steps of one pass over the data; the last may have fewer examples.
@@ -151,4 +151,15 @@ fn batches(s: &Train, examples: &[Example], step: u64) -> Vec<MicroBatch> {
     let of = |i: usize| Sequence { ids: &examples[i].ids, learned: &examples[i].learned };
     let all: Vec<Sequence> = chosen(s, examples.len(), step).into_iter().map(of).collect();
     micro_batches(&all, sharing, s.micro_tokens as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_pass_is_half_its_steps() {
+        let steps = |epochs: f64, examples| steps_of(&Train { epochs, batch: 4, ..record::Recipe::default().train }, examples);
+        assert_eq!([steps(1.0, 9), steps(2.0, 9), steps(1.5, 16), steps(0.01, 9)], [3, 6, 6, 1]);
+    }
 }

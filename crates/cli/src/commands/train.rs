@@ -56,7 +56,8 @@ pub fn run(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
 
 fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve: every fault of the user's shows here, before anything is written.
-    let recipe = place::recipe(&args.recipe, &args.changes)?;
+    let mut recipe = place::recipe(&args.recipe, &args.changes)?;
+    flow::settle(&mut recipe);
     if let Some(out) = &args.out {
         place::require_empty(out)?;
     }
@@ -84,7 +85,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         return Ok(());
     }
     drop(adapter);
-    let ready = flow::load(&path, args.threads, ui)?;
+    let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
 
     // Do.
     let abort = stop::hear();
@@ -111,7 +112,7 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     let model = place::model(&recipe.model.base, ui)?;
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
-    let ready = flow::load(&model, args.threads, ui)?;
+    let ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
     if !run.pack().is_file() {
         pack(&ready, &recipe, &run)?;
     }

@@ -4,13 +4,13 @@
 //! the number of threads does not change a bit. Blocking after Goto and van de Geijn, "Anatomy of
 //! high-performance matrix multiplication" (2008): k in blocks, A in strips of 8 rows, B in panels of 48.
 
-use super::lanes::{Left, Level, MR, NR, Right, tile, turn};
+use super::lanes::{Level, MR, NR, Right, Step, tile};
 use super::shared::Shared;
-use super::{Cx, for_each};
-use std::cell::RefCell;
+use super::strips::{Strips, with_strips};
+use super::{Cx, for_each, pairs};
 
 /// Longest block of k between two visits of a C tile.
-const KC: usize = 288;
+pub(super) const KC: usize = 288;
 /// Rows of A that one task packs and keeps in its cache.
 const MC: usize = 256;
 /// Floats of B packed at a time (4 MiB), so that what was packed is still near when it is used.
@@ -19,11 +19,11 @@ const PACKED: usize = 1 << 20;
 /// A view of a matrix: element (i, j) is `data[i * row_step + j * col_step]`.
 #[derive(Clone, Copy)]
 pub struct Mat<'a> {
-    data: &'a [f32],
+    pub(super) data: &'a [f32],
     rows: usize,
     cols: usize,
-    row_step: usize,
-    col_step: usize,
+    pub(super) row_step: usize,
+    pub(super) col_step: usize,
 }
 
 impl<'a> Mat<'a> {
@@ -38,6 +38,12 @@ impl<'a> Mat<'a> {
         Mat { data, rows, cols, row_step, col_step: 1 }
     }
 
+    /// Row `row` of a matrix whose rows lie in one piece.
+    pub(crate) fn line(&self, row: usize) -> &'a [f32] {
+        assert_eq!(self.col_step, 1);
+        &self.data[row * self.row_step..][..self.cols]
+    }
+
     /// The transpose, without moving data.
     pub fn t(self) -> Mat<'a> {
         Mat { rows: self.cols, cols: self.rows, row_step: self.col_step, col_step: self.row_step, ..self }
@@ -46,25 +52,38 @@ impl<'a> Mat<'a> {
 
 /// A frozen weight (outputs, inputs), held only in the panels that the product reads.
 pub struct Weight {
-    panels: Vec<f32>, // (ceil(outputs / 48), inputs, 48), zero beyond `outputs`
+    panels: Panelled,
     outputs: usize,
     inputs: usize,
 }
 
+/// How a weight's panels lie. Zero beyond the last output, input or k.
+enum Panelled {
+    /// (ceil(outputs / 48), inputs, 48); its transpose is packed at each call.
+    Singles(Vec<f32>),
+    /// Words of two: (ceil(outputs / 48), ceil(inputs / 2), 48), and for the transpose (ceil(inputs / 48), ceil(outputs / 2), 48).
+    Pairs { forward: Vec<f32>, back: Vec<f32> },
+}
+
 impl Weight {
-    /// Packs a row-major (outputs, inputs) matrix.
+    /// Packs a row-major (outputs, inputs) matrix as it is.
     pub fn pack(cx: &Cx, data: &[f32], outputs: usize, inputs: usize) -> Weight {
         assert_eq!(data.len(), outputs * inputs);
-        let count = outputs.div_ceil(NR);
-        let mut panels = vec![0f32; count * inputs * NR];
-        let shared = Shared::new(&mut panels);
         let source = Mat::new(data, outputs, inputs);
-        for_each(cx, count, |p| {
-            // SAFETY: panel p is written by this task alone.
-            let panel = unsafe { shared.part(p * inputs * NR, inputs * NR) };
-            pack_panel(panel, source, p * NR, 0, inputs);
+        let panels = panels(cx, outputs, inputs, |panel, p| pack_panel(panel, source, p * NR, 0, inputs));
+        Weight { panels: Panelled::Singles(panels), outputs, inputs }
+    }
+
+    /// Packs it rounded to bfloat16: its products round the other operand as well, and add up in f32.
+    pub fn pack_rounded(cx: &Cx, data: &[f32], outputs: usize, inputs: usize) -> Weight {
+        assert_eq!(data.len(), outputs * inputs);
+        let forward = panels(cx, outputs, inputs.div_ceil(2), |panel, p| {
+            pairs::panel_of_rows(cx.level(), panel, data, inputs, p * NR, outputs);
         });
-        Weight { panels, outputs, inputs }
+        let back = panels(cx, inputs, outputs.div_ceil(2), |panel, p| {
+            pairs::panel_of_columns(cx.level(), panel, data, inputs, p * NR);
+        });
+        Weight { panels: Panelled::Pairs { forward, back }, outputs, inputs }
     }
 
     /// (outputs, inputs).
@@ -75,16 +94,43 @@ impl Weight {
     /// Copies row `row` into `out` (inputs floats): the embedding table is read this way.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.outputs && out.len() == self.inputs);
-        let panel = &self.panels[row / NR * self.inputs * NR..][..self.inputs * NR];
-        for (o, chunk) in out.iter_mut().zip(panel.chunks_exact(NR)) {
-            *o = chunk[row % NR];
+        let (panel, lane) = (row / NR, row % NR);
+        match &self.panels {
+            Panelled::Singles(all) => {
+                for (o, chunk) in out.iter_mut().zip(all[panel * self.inputs * NR..].chunks_exact(NR)) {
+                    *o = chunk[lane];
+                }
+            }
+            Panelled::Pairs { forward, .. } => {
+                let words = &forward[panel * self.inputs.div_ceil(2) * NR..];
+                for (o, chunk) in out.chunks_mut(2).zip(words.chunks_exact(NR)) {
+                    let (first, second) = pairs::split(chunk[lane]);
+                    o.copy_from_slice(&[first, second][..o.len()]);
+                }
+            }
         }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.panels.len() * size_of::<f32>()
+        let floats = match &self.panels {
+            Panelled::Singles(all) => all.len(),
+            Panelled::Pairs { forward, back } => forward.len() + back.len(),
+        };
+        floats * size_of::<f32>()
     }
+}
+
+/// Makes the panels of `rows` rows, each (steps, 48), on all threads.
+fn panels(cx: &Cx, rows: usize, steps: usize, pack: impl Fn(&mut [f32], usize) + Sync + Send) -> Vec<f32> {
+    let count = rows.div_ceil(NR);
+    let mut all = vec![0f32; count * steps * NR];
+    let shared = Shared::new(&mut all);
+    for_each(cx, count, |p| {
+        // SAFETY: panel p is written by this task alone.
+        pack(unsafe { shared.part(p * steps * NR, steps * NR) }, p);
+    });
+    all
 }
 
 /// The right operand of a product, always meant as (n, k).
@@ -105,7 +151,27 @@ impl Rhs<'_> {
             Rhs::Weight(_) => true,
             // Packing pays when several strips of A use what was packed.
             Rhs::Mat(b) => b.row_step == 1 && b.rows.is_multiple_of(NR) && m <= 4 * MR,
-            Rhs::WeightT(_) => false,
+            Rhs::WeightT(_) => self.step() == Step::Pair,
+        }
+    }
+
+    /// What a step of k is.
+    fn step(&self) -> Step {
+        match self {
+            Rhs::Weight(Weight { panels: Panelled::Pairs { .. }, .. }) | Rhs::WeightT(Weight { panels: Panelled::Pairs { .. }, .. }) => {
+                Step::Pair
+            }
+            _ => Step::Single,
+        }
+    }
+
+    /// Panels that were packed before, if it has them.
+    fn packed(&self) -> Option<&[f32]> {
+        match self {
+            Rhs::Weight(Weight { panels: Panelled::Singles(all), .. }) => Some(all),
+            Rhs::Weight(Weight { panels: Panelled::Pairs { forward, .. }, .. }) => Some(forward),
+            Rhs::WeightT(Weight { panels: Panelled::Pairs { back, .. }, .. }) => Some(back),
+            _ => None,
         }
     }
 
@@ -127,6 +193,16 @@ pub struct Term<'a> {
     pub b: Rhs<'a>,
 }
 
+impl Term<'_> {
+    /// Steps of k.
+    fn steps(&self) -> usize {
+        match self.b.step() {
+            Step::Single => self.a.cols,
+            Step::Pair => self.a.cols.div_ceil(2),
+        }
+    }
+}
+
 /// Whether a product overwrites its output or adds to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Write {
@@ -136,7 +212,7 @@ pub enum Write {
     Add,
 }
 
-/// A block of k of one term.
+/// A block of k of one term; counted in steps.
 #[derive(Clone, Copy)]
 struct Block {
     term: usize,
@@ -177,7 +253,7 @@ fn groups(terms: &[Term], m: usize, panels: usize) -> Vec<Vec<Block>> {
     let mut all = vec![Vec::new()];
     let mut used = 0;
     for (term, t) in terms.iter().enumerate() {
-        let k = t.a.cols;
+        let k = t.steps();
         let len = k.div_ceil(k.div_ceil(KC).max(1)).max(1);
         for from in (0..k).step_by(len) {
             let len = len.min(k - from);
@@ -232,41 +308,29 @@ fn multiply_group(
         for b in group {
             let t = &terms[b.term];
             // One panel uses each strip once: then A is read where it lies.
-            let direct = panels == 1 && t.a.col_step == 1;
+            let step = t.b.step();
+            let direct = panels == 1 && t.a.col_step == 1 && step == Step::Single;
             with_strips(height * b.len, |strips| {
-                let left = Strips::new(cx.level(), strips, t.a, rows, height, b.from, b.len, direct);
+                let left = match step {
+                    Step::Single => Strips::new(cx.level(), strips, t.a, rows, height, b.from, b.len, direct),
+                    Step::Pair => Strips::of_pairs(cx.level(), strips, t.a, rows, height, b.from, b.len),
+                };
                 for p in cols..(cols + per_split).min(panels) {
-                    let right = match t.b {
-                        Rhs::Weight(w) => packed_panel(&w.panels, p * w.inputs + b.from, b.len),
-                        Rhs::Mat(mat) if t.b.in_place(m) => rows_panel(mat, p * NR, b.from, b.len),
+                    let right = match (t.b.packed(), t.b) {
+                        (Some(all), _) => packed_panel(all, p * t.steps() + b.from, b.len),
+                        (None, Rhs::Mat(mat)) if t.b.in_place(m) => rows_panel(mat, p * NR, b.from, b.len),
                         _ => packed_panel(&scratch[b.packed_at..], p * b.len, b.len),
                     };
                     let width = NR.min(n - p * NR);
                     // SAFETY: rows..rows+height by this panel's columns belong to this task alone.
                     let at = unsafe { shared.at(rows * ldc + p * NR) };
                     // SAFETY: the tile column lies inside c; edges go through a spare tile.
-                    unsafe { column(cx.level(), at, ldc, height, width, write, &left, right, b.len) };
+                    unsafe { column(cx.level(), step, at, ldc, height, width, write, &left, right, b.len) };
                 }
             });
             write = Write::Add;
         }
     });
-}
-
-thread_local! {
-    static STRIPS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends this thread's buffer for packed strips of A (room for `floats` and up to 7 rows of padding).
-fn with_strips<R>(floats: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = STRIPS.take();
-    let need = floats * 2 + MR * KC * 2;
-    if buffer.len() < need {
-        buffer.resize(need, 0.0);
-    }
-    let result = f(&mut buffer);
-    STRIPS.replace(buffer);
-    result
 }
 
 /// A packed panel that begins `at` rows of 48 into `data`.
@@ -281,43 +345,25 @@ fn rows_panel(b: Mat, row: usize, from: usize, k: usize) -> Right {
     Right { start: panel.as_ptr(), k_step: b.col_step }
 }
 
-/// A block of A as the kernel reads it: strips of 8 rows, whole ones possibly where they lie.
-struct Strips<'a> {
-    packed: &'a [f32],
-    direct: Option<Left>,
-    k: usize,
-}
-
-impl<'a> Strips<'a> {
-    fn new(level: Level, room: &'a mut [f32], a: Mat, row: usize, height: usize, from: usize, k: usize, direct: bool) -> Strips<'a> {
-        if !direct {
-            pack_strips(level, room, a, row, height, from, k);
-            return Strips { packed: room, direct: None, k };
-        }
-        let whole = height / MR * MR;
-        if whole < height {
-            pack_strips(level, &mut room[whole * k..], a, row + whole, height - whole, from, k);
-        }
-        let block = &a.data[row * a.row_step + from..][..(height - 1) * a.row_step + k];
-        Strips { packed: room, direct: Some(Left { start: block.as_ptr(), row_step: a.row_step, k_step: 1 }), k }
-    }
-
-    /// The strip that begins at row `row` of the block, `rows` of it real.
-    fn strip(&self, row: usize, rows: usize) -> Left {
-        match self.direct {
-            // SAFETY: `row` and the 7 after it lie inside the block that was sliced above.
-            Some(left) if rows == MR => Left { start: unsafe { left.start.add(row * left.row_step) }, ..left },
-            _ => Left { start: self.packed[row * self.k..][..MR * self.k].as_ptr(), row_step: 1, k_step: MR },
-        }
-    }
-}
-
 /// All strips of one A block against one panel of B.
 ///
 /// # Safety
 /// `c` points to `height` rows of `ldc` floats of which `width` columns may be written; `right` has `k` rows.
-unsafe fn column(level: Level, c: *mut f32, ldc: usize, height: usize, width: usize, write: Write, left: &Strips, right: Right, k: usize) {
-    let whole_vectors = width.is_multiple_of(16) && (width == NR || level != Level::Portable);
+#[allow(clippy::too_many_arguments)]
+unsafe fn column(
+    level: Level,
+    step: Step,
+    c: *mut f32,
+    ldc: usize,
+    height: usize,
+    width: usize,
+    write: Write,
+    left: &Strips,
+    right: Right,
+    k: usize,
+) {
+    // The portable kernel writes all 48 columns.
+    let whole_vectors = width == NR || width.is_multiple_of(16) && step == Step::Single && level != Level::Portable;
     for row in (0..height).step_by(MR) {
         let rows = MR.min(height - row);
         let a = left.strip(row, rows);
@@ -325,10 +371,10 @@ unsafe fn column(level: Level, c: *mut f32, ldc: usize, height: usize, width: us
         unsafe {
             let at = c.add(row * ldc);
             if rows == MR && whole_vectors {
-                tile(level, k, width, a, right, at, ldc, write == Write::Add);
+                tile(level, step, k, width, a, right, at, ldc, write == Write::Add);
             } else {
                 let mut spare = [0f32; MR * NR];
-                tile(level, k, width, a, right, spare.as_mut_ptr(), NR, false);
+                tile(level, step, k, width, a, right, spare.as_mut_ptr(), NR, false);
                 for (i, line) in spare.chunks_exact(NR).enumerate().take(rows) {
                     let out = std::slice::from_raw_parts_mut(at.add(i * ldc), width);
                     for (o, &v) in out.iter_mut().zip(line) {
@@ -336,51 +382,6 @@ unsafe fn column(level: Level, c: *mut f32, ldc: usize, height: usize, width: us
                     }
                 }
             }
-        }
-    }
-}
-
-/// Packs rows `row..row+height`, columns `from..from+k` of A: strip by strip, k by k, 8 rows; zeros below the last row.
-fn pack_strips(level: Level, out: &mut [f32], a: Mat, row: usize, height: usize, from: usize, k: usize) {
-    for (s, r0) in (0..height).step_by(MR).enumerate() {
-        let strip = &mut out[s * MR * k..][..MR * k];
-        let rows = MR.min(height - r0);
-        let start = (row + r0) * a.row_step + from * a.col_step;
-        if rows < MR {
-            strip.fill(0.0);
-        }
-        if a.col_step == 1 && rows == MR {
-            let line = |i: usize| &a.data[start + i * a.row_step..][..k];
-            let lines: [&[f32]; MR] = std::array::from_fn(line);
-            interleave(level, strip, lines, k);
-        } else if a.col_step == 1 {
-            for i in 0..rows {
-                let line = &a.data[start + i * a.row_step..][..k];
-                for (o, &v) in strip[i..].iter_mut().step_by(MR).zip(line) {
-                    *o = v;
-                }
-            }
-        } else if a.row_step == 1 && rows == MR {
-            for (kk, o) in strip.chunks_exact_mut(MR).enumerate() {
-                o.copy_from_slice(&a.data[start + kk * a.col_step..][..MR]);
-            }
-        } else {
-            for (kk, o) in strip.chunks_exact_mut(MR).enumerate() {
-                for (i, v) in o.iter_mut().enumerate().take(rows) {
-                    *v = a.data[start + i * a.row_step + kk * a.col_step];
-                }
-            }
-        }
-    }
-}
-
-/// Writes eight lines side by side: `out[k * 8 + i] = lines[i][k]`.
-fn interleave(level: Level, out: &mut [f32], lines: [&[f32]; MR], k: usize) {
-    let whole = k / 8 * 8;
-    turn(level, &mut out[..whole * MR], lines.map(|l| &l[..whole]));
-    for (kk, o) in out[whole * MR..].chunks_exact_mut(MR).enumerate() {
-        for (i, v) in o.iter_mut().enumerate() {
-            *v = lines[i][whole + kk];
         }
     }
 }
@@ -411,6 +412,7 @@ fn pack_panel(out: &mut [f32], b: Mat, row: usize, from: usize, k: usize) {
 
 /// Packs inputs `row..row+48` of a weight as rows, outputs `from..from+k` as k: its panels turned by 90 degrees.
 fn pack_transposed(out: &mut [f32], w: &Weight, row: usize, from: usize, k: usize) {
+    let Panelled::Singles(panels) = &w.panels else { return };
     let cols = NR.min(w.inputs - row);
     if cols < NR {
         out.fill(0.0);
@@ -420,7 +422,7 @@ fn pack_transposed(out: &mut [f32], w: &Weight, row: usize, from: usize, k: usiz
         let output = from + done;
         let (panel, lane) = (output / NR, output % NR);
         let run = (NR - lane).min(k - done);
-        let source = &w.panels[(panel * w.inputs + row) * NR..][..cols * NR];
+        let source = &panels[(panel * w.inputs + row) * NR..][..cols * NR];
         for l in 0..run {
             let o = &mut out[(done + l) * NR..][..cols];
             for (j, v) in o.iter_mut().enumerate() {
@@ -495,7 +497,7 @@ impl Panels {
                         let width = NR.min(self.n - p * NR);
                         let at = &mut c[row * ldc + p * NR..];
                         // SAFETY: checked above: height rows of ldc floats with this panel's columns lie in c.
-                        unsafe { column(level, at.as_mut_ptr(), ldc, height, width, write, &left, right, k) };
+                        unsafe { column(level, Step::Single, at.as_mut_ptr(), ldc, height, width, write, &left, right, k) };
                     }
                 });
                 write = Write::Add;

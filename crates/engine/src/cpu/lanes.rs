@@ -1,5 +1,7 @@
 //! Vector widths: which one the CPU has, and the inner kernel of the matrix product for each.
 
+use super::pairs::split;
+
 /// The vector kernels a CPU can run, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -29,6 +31,15 @@ impl Level {
         }
         Level::Portable
     }
+}
+
+/// Whether this CPU multiplies pairs of bfloat16 in one instruction.
+pub fn multiplies_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if Level::detect() == Level::Avx512 {
+        return is_x86_feature_detected!("avx512bf16");
+    }
+    false
 }
 
 /// Compiles one body three times, for each [`Level`], and calls the right one.
@@ -84,6 +95,15 @@ pub(crate) struct Right {
     pub(crate) k_step: usize,
 }
 
+/// What one step of k is, in both operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// One f32.
+    Single,
+    /// A word of two bfloat16 (see [`super::pairs`]).
+    Pair,
+}
+
 /// One tile: `c[i][j] (+)= sum over k of a[i][k] * b[k][j]`, [`MR`] rows of `a`, [`NR`] columns of `b`.
 ///
 /// `cols` (1 to 48) is rounded up to whole vectors: lanes past it are computed and written, so `c` must
@@ -91,9 +111,23 @@ pub(crate) struct Right {
 ///
 /// # Safety
 /// `a` has 8 rows of k, `b` has k rows of 48 floats (of `cols` rounded up to 16, above Portable), `c` has 8 rows of `ldc` floats, 48 of them writable.
-pub(crate) unsafe fn tile(level: Level, k: usize, cols: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+pub(crate) unsafe fn tile(level: Level, step: Step, k: usize, cols: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
     // SAFETY: the caller's promise is passed on; the level says that the features are there.
     unsafe {
+        if step == Step::Pair {
+            #[cfg(target_arch = "x86_64")]
+            if level == Level::Avx512 && multiplies_pairs() {
+                return match cols.div_ceil(16) {
+                    1 => x86::tile_pairs::<1>(k, a, b, c, ldc, add),
+                    2 => x86::tile_pairs::<2>(k, a, b, c, ldc, add),
+                    _ => x86::tile_pairs::<3>(k, a, b, c, ldc, add),
+                };
+            }
+            return portable(k, a, b, c, ldc, add, |a, b| {
+                let ((a0, a1), (b0, b1)) = (split(a), split(b));
+                a0 * b0 + a1 * b1
+            });
+        }
         match level {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => match cols.div_ceil(16) {
@@ -103,16 +137,16 @@ pub(crate) unsafe fn tile(level: Level, k: usize, cols: usize, a: Left, b: Right
             },
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => x86::tile256(k, cols, a, b, c, ldc, add),
-            _ => portable(k, a, b, c, ldc, add),
+            _ => portable(k, a, b, c, ldc, add, |a, b| a * b),
         }
     }
 }
 
-/// The same tile in plain Rust.
+/// The same tile in plain Rust; `times` multiplies one step of k.
 ///
 /// # Safety
 /// As [`tile`].
-unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool, times: impl Fn(f32, f32) -> f32) {
     // SAFETY: the caller promises the extents.
     unsafe {
         for half in 0..NR / 8 {
@@ -122,7 +156,7 @@ unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bo
                 for (i, row) in sum.iter_mut().enumerate() {
                     let ak = *a.start.add(i * a.row_step + kk * a.k_step);
                     for (s, &v) in row.iter_mut().zip(bk) {
-                        *s += ak * v;
+                        *s += times(ak, v);
                     }
                 }
             }
@@ -158,36 +192,46 @@ mod x86 {
     use super::{Left, MR, Right};
     use std::arch::x86_64::*;
 
-    /// 8 rows by `NV` vectors of 16.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn tile512<const NV: usize>(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
-        // SAFETY: the caller promises the extents of a, b and c.
-        unsafe {
-            let mut sum = [[_mm512_setzero_ps(); NV]; MR];
-            let (mut left, mut right) = (a.start, b.start);
-            for _ in 0..k {
-                let mut bv = [_mm512_setzero_ps(); NV];
-                for (j, v) in bv.iter_mut().enumerate() {
-                    *v = _mm512_loadu_ps(right.add(16 * j));
-                }
-                for (i, row) in sum.iter_mut().enumerate() {
-                    let av = _mm512_set1_ps(*left.add(i * a.row_step));
-                    for (s, &v) in row.iter_mut().zip(&bv) {
-                        *s = _mm512_fmadd_ps(av, v, *s);
+    /// 8 rows by `NV` vectors of 16: the loop is one, the instruction that multiplies a step of k is the caller's.
+    macro_rules! tile512 {
+        ($name:ident, $features:literal, $step:expr) => {
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn $name<const NV: usize>(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+                // SAFETY: the caller promises the extents of a, b and c.
+                unsafe {
+                    let mut sum = [[_mm512_setzero_ps(); NV]; MR];
+                    let (mut left, mut right) = (a.start, b.start);
+                    for _ in 0..k {
+                        let mut bv = [_mm512_setzero_ps(); NV];
+                        for (j, v) in bv.iter_mut().enumerate() {
+                            *v = _mm512_loadu_ps(right.add(16 * j));
+                        }
+                        for (i, row) in sum.iter_mut().enumerate() {
+                            let av = _mm512_set1_ps(*left.add(i * a.row_step));
+                            for (s, &v) in row.iter_mut().zip(&bv) {
+                                *s = $step(*s, av, v);
+                            }
+                        }
+                        left = left.add(a.k_step);
+                        right = right.add(b.k_step);
+                    }
+                    for (i, row) in sum.iter().enumerate() {
+                        for (j, &s) in row.iter().enumerate() {
+                            let at = c.add(i * ldc + 16 * j);
+                            let s = if add { _mm512_add_ps(s, _mm512_loadu_ps(at)) } else { s };
+                            _mm512_storeu_ps(at, s);
+                        }
                     }
                 }
-                left = left.add(a.k_step);
-                right = right.add(b.k_step);
             }
-            for (i, row) in sum.iter().enumerate() {
-                for (j, &s) in row.iter().enumerate() {
-                    let at = c.add(i * ldc + 16 * j);
-                    let s = if add { _mm512_add_ps(s, _mm512_loadu_ps(at)) } else { s };
-                    _mm512_storeu_ps(at, s);
-                }
-            }
-        }
+        };
     }
+    tile512!(tile512, "avx512f", |s, a, b| _mm512_fmadd_ps(a, b, s));
+    tile512!(tile_pairs, "avx512f,avx512bf16", |s, a: __m512, b: __m512| _mm512_dpbf16_ps(
+        s,
+        std::mem::transmute::<__m512, __m512bh>(a),
+        std::mem::transmute::<__m512, __m512bh>(b)
+    ));
 
     /// 8 rows by 48 columns, as 4 by 16 pieces that fit the sixteen registers.
     #[target_feature(enable = "avx2,fma")]

@@ -3,7 +3,9 @@
 pub mod gemm;
 pub mod lanes;
 pub mod math;
+pub(crate) mod pairs;
 pub mod shared;
+pub(crate) mod strips;
 
 use lanes::Level;
 use std::sync::Mutex;

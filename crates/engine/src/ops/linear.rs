@@ -5,7 +5,7 @@
 //! Shapes     x, dx (rows, inputs)   W (outputs, inputs)   A (ranks, inputs), the members' A under each other
 //!            B (outputs, rank)   u, v (rows, ranks)   y, dy (rows, outputs)
 //! Writes     u, v overwritten; dA, dB added to; y and dx set or added to, as the caller says.
-//! Rounds     f32 products, k in fixed blocks; the update is part of the same sum, so it costs no pass over y.
+//! Rounds     f32 products, k in fixed blocks (x and dy to bf16 where W is held so); the update is part of the same sum, so it costs no pass over y.
 //! Moves      forward reads x once for u and once a member, W once; compute-bound.
 
 use crate::cpu::Cx;

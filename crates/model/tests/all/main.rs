@@ -1,4 +1,6 @@
-//! The decoder as a whole: against PyTorch, and generation against the training pass.
+//! The decoder as a whole: against PyTorch, against float64, and generation against the training pass.
 
+mod cases;
+mod float64;
 mod generate;
 mod parity;

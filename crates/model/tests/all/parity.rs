@@ -1,72 +1,10 @@
 //! The decoder against PyTorch, transformers and PEFT: logits, loss and every adapter gradient of one batch.
-//!
-//! Judges the fixtures made by `oracle/parity.py`, and with `PARITY=FOLDER[:FOLDER…]` further ones, such as a real model's.
 
+use crate::cases::{Case, cases, open, relative, sequences, values};
 use engine::Cx;
-use model::batch::{Sequence, Sharing};
+use model::MicroBatch;
+use model::batch::Sharing;
 use model::llama::{self, Limits, Room};
-use model::{Adapter, Dims, MicroBatch, Weights};
-use std::path::{Path, PathBuf};
-
-#[derive(serde::Deserialize)]
-struct Example {
-    ids: Vec<u32>,
-    learned: Vec<bool>,
-}
-
-#[derive(serde::Deserialize)]
-struct Batch {
-    examples: Vec<Example>,
-}
-
-struct Case {
-    weights: Weights,
-    adapter: Adapter,
-    batch: Batch,
-    truth: formats::safetensors::File,
-}
-
-fn open(cx: &Cx, folder: &Path) -> Case {
-    let model = match std::fs::read_to_string(folder.join("model.txt")) {
-        Ok(path) => PathBuf::from(path.trim()),
-        Err(_) => folder.join("model"),
-    };
-    let dims = Dims::of(&formats::ModelConfig::open(&model).expect("config")).expect("dims");
-    let files = formats::Weights::open(&model).expect("weights");
-    Case {
-        weights: Weights::load(cx, &files, &dims, &mut |_, _| {}).expect("weights"),
-        adapter: Adapter::load(&dims, &folder.join("adapter")).expect("adapter"),
-        batch: serde_json::from_slice(&std::fs::read(folder.join("batch.json")).expect("batch.json")).expect("batch"),
-        truth: formats::safetensors::File::open(&folder.join("truth.safetensors")).expect("truth"),
-    }
-}
-
-fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-    let mut all: Vec<PathBuf> = ["parity-llama", "parity-llama3", "parity-mistral"].iter().map(|n| root.join(n)).collect();
-    if let Ok(more) = std::env::var("PARITY") {
-        all.extend(more.split(':').map(PathBuf::from));
-    }
-    all
-}
-
-fn values(t: &formats::safetensors::File, name: &str) -> Vec<f32> {
-    let t = t.tensor(name).unwrap_or_else(|| panic!("no {name}"));
-    let mut out = vec![0f32; t.elements()];
-    t.read_f32(&mut out).expect("readable");
-    out
-}
-
-/// |a - b| / |b| in the Euclidean norm.
-fn relative(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).map(|v| v * v).sum::<f64>().sqrt();
-    norm(&|i| a[i] as f64 - b[i] as f64) / norm(&|i| b[i] as f64).max(1e-30)
-}
-
-fn sequences(b: &Batch) -> Vec<Sequence<'_>> {
-    b.examples.iter().map(|e| Sequence { ids: &e.ids, learned: &e.learned }).collect()
-}
 
 fn gradient(cx: &Cx, c: &Case, b: &MicroBatch) -> (f64, Vec<f32>) {
     let mut room = Room::new(&c.weights, &c.adapter, Limits::of([b]));

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::value::{Refusal, Value};
-use super::{OverLong, Recipe, Schedule, Targets};
+use super::{OverLong, Precision, Recipe, Schedule, Targets};
 
 /// One setting.
 pub(super) struct Key {
@@ -53,6 +53,7 @@ const fn path(
 }
 
 const SCHEDULES: &[(&str, Schedule)] = &[("cosine", Schedule::Cosine), ("linear", Schedule::Linear), ("constant", Schedule::Constant)];
+const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16)];
 const OVER_LONG: &[(&str, OverLong)] = &[("refuse", OverLong::Refuse), ("drop", OverLong::Drop)];
 
 /// Names that other trainers use, and ours.
@@ -167,8 +168,8 @@ pub(super) const KEYS: &[Key] = &[
     bits(
         "train.epochs",
         "small sets are learned in two passes; a third mostly memorises",
-        |r| Value::Whole(i64::from(r.train.epochs)),
-        |r, v| put(&mut r.train.epochs, narrow(v, 1, 10_000)),
+        |r| count(r.train.epochs),
+        |r, v| put(&mut r.train.epochs, v.real("a number above 0 and at most 10000", |x| x > 0.0 && x <= 10_000.0)),
     ),
     bits(
         "train.lr",
@@ -237,6 +238,12 @@ pub(super) const KEYS: &[Key] = &[
         |r| Value::Flag(r.train.share_prefix),
         |r, v| put(&mut r.train.share_prefix, v.flag()),
     ),
+    bits(
+        "train.precision",
+        "f32 has no rounding to argue about; bf16, or auto, trains faster where the CPU multiplies bfloat16",
+        |r| word(PRECISIONS, r.train.precision),
+        |r, v| put(&mut r.train.precision, v.choice(PRECISIONS)),
+    ),
     free(
         "train.checkpoint_every",
         "steps; a crash costs minutes at most",
@@ -298,6 +305,11 @@ fn betas(value: &Value) -> Result<[f64; 2], Refusal> {
     };
     let one = |item: &Value| item.real(wanted, |x| (0.0..1.0).contains(&x));
     Ok([one(first)?, one(second)?])
+}
+
+/// A number that is mostly whole, written so when it is.
+fn count(x: f64) -> Value {
+    if x.fract() == 0.0 { Value::Whole(x as i64) } else { Value::Real(x) }
 }
 
 fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Value {

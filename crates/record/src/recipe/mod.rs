@@ -85,7 +85,8 @@ pub enum Targets {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Train {
-    pub epochs: u32,
+    /// Passes over the examples; half a pass is half of them.
+    pub epochs: f64,
     pub lr: f64,
     pub schedule: Schedule,
     /// Share of the steps, 0 to 1.
@@ -101,10 +102,21 @@ pub struct Train {
     pub eps: f64,
     pub seed: u64,
     pub share_prefix: bool,
+    pub precision: Precision,
     /// Steps between two checkpoints.
     pub checkpoint_every: u32,
     /// Checkpoints kept.
     pub keep: u32,
+}
+
+/// In what the products with frozen weights are computed; all else is float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Bf16 where the CPU multiplies it faster, else F32; a run's own recipe names the one that it was.
+    Auto,
+    F32,
+    /// Both factors rounded to bfloat16, sums in float32.
+    Bf16,
 }
 
 /// How the learning rate goes on after the warm-up.
@@ -156,7 +168,7 @@ impl Default for Recipe {
             },
             adapter: Adapter { rank: 16, alpha: 32.0, dropout: 0.0, rslora: false, targets: Targets::AllLinear },
             train: Train {
-                epochs: 2,
+                epochs: 2.0,
                 lr: 2e-4,
                 schedule: Schedule::Cosine,
                 warmup: 0.03,
@@ -168,6 +180,7 @@ impl Default for Recipe {
                 eps: 1e-8,
                 seed: 42,
                 share_prefix: true,
+                precision: Precision::F32,
                 checkpoint_every: 50,
                 keep: 2,
             },

@@ -60,7 +60,7 @@ fn unknown_keys_name_file_line_and_the_nearest() {
 fn wrong_kinds_say_what_was_found_and_expected() {
     let cases = [
         ("[train]\nlr = \"high\"\n", "`train.lr` is the text \"high\", expected a number above 0 and at most 1"),
-        ("[train]\nepochs = 2.5\n", "`train.epochs` is 2.5, expected a whole number from 1 to 10000"),
+        ("[train]\nbatch = 2.5\n", "`train.batch` is 2.5, expected a whole number from 1 to 1048576"),
         ("[train]\nshare_prefix = 1\n", "`train.share_prefix` is 1, expected true or false"),
         ("[model]\nbase = 1979-05-27\n", "`model.base` is a date, expected a model's name"),
         ("train = 3\n", "`train` is 3, expected a section, as in [train]"),
@@ -77,7 +77,7 @@ fn wrong_kinds_say_what_was_found_and_expected() {
 #[test]
 fn values_that_cannot_work_are_refused() {
     let cases = [
-        ("train.epochs=0", "from 1 to"),
+        ("train.epochs=0", "a number above 0"),
         ("train.batch=0", "from 1 to"),
         ("train.batch=-4", "is -4, expected a whole number from 1"),
         ("train.lr=0", "above 0"),

@@ -33,10 +33,20 @@ fn cases() -> Vec<PathBuf> {
 
 #[test]
 fn the_first_twenty_losses_are_those_of_pytorch() {
+    // Rounding differences grow over the steps: two layers measured 2e-7, thirty 3e-4.
+    judge(false, |layers| if layers > 8 { 1e-3 } else { 1e-6 });
+}
+
+#[test]
+fn losses_in_bf16_stay_near() {
+    judge(true, |_| 5e-3);
+}
+
+fn judge(rounded: bool, bound: fn(usize) -> f64) {
     let cx = Cx::new(2).expect("threads");
     for folder in cases() {
         let model = std::fs::read_to_string(folder.join("model.txt")).map_or_else(|_| folder.join("model"), |p| PathBuf::from(p.trim()));
-        let weights = crate::weights(&cx, &model);
+        let weights = crate::weights(&cx, &model, rounded);
         let mut adapter = crate::adapter(&weights.dims, &folder.join("adapter"));
         let b: Batch = serde_json::from_slice(&std::fs::read(folder.join("batch.json")).expect("batch.json")).expect("batch");
         let truth = formats::safetensors::File::open(&folder.join("truth.safetensors")).expect("truth");
@@ -66,10 +76,8 @@ fn the_first_twenty_losses_are_those_of_pytorch() {
             let lr = rate(Schedule::Cosine, b.lr, b.warmup, b.steps, step);
             adamw::step(&cx, &mut adapter.params, &mut m, &mut v, &grads, &settings, lr, step + 1, clip);
         }
-        println!("{}: worst of {} losses {worst:.1e}", folder.display(), b.steps);
-        // Rounding differences grow over the steps: two layers measured 2e-7, thirty 3e-4.
-        let bound = if weights.dims.layers > 8 { 1e-3 } else { 1e-6 };
-        assert!(worst < bound, "{worst:e}");
+        println!("{}: worst of {} losses {worst:.1e}{}", folder.display(), b.steps, if rounded { " in bf16" } else { "" });
+        assert!(worst < bound(weights.dims.layers) && (!rounded || worst > 1e-6), "{worst:e}");
         assert!(want.last() < want.first(), "the run learned something");
     }
 }

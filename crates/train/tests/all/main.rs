@@ -10,10 +10,11 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
 }
 
-pub fn weights(cx: &engine::Cx, model: &Path) -> Weights {
+pub fn weights(cx: &engine::Cx, model: &Path, rounded: bool) -> Weights {
     let dims = Dims::of(&formats::ModelConfig::open(model).expect("config")).expect("dims");
     let files = formats::Weights::open(model).expect("files");
-    Weights::load(cx, &files, &dims, &mut |_, _| {}).expect("weights")
+    let load = if rounded { Weights::load_rounded } else { Weights::load };
+    load(cx, &files, &dims, &mut |_, _| {}).expect("weights")
 }
 
 pub fn adapter(dims: &Dims, folder: &Path) -> Adapter {

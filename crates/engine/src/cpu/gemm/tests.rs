@@ -26,6 +26,27 @@ enum Kind {
     Turned,
     Weight,
     WeightT,
+    Rounded,
+    RoundedT,
+}
+
+impl Kind {
+    fn turned(self) -> bool {
+        matches!(self, Kind::Turned | Kind::WeightT | Kind::RoundedT)
+    }
+
+    fn rounded(self) -> bool {
+        matches!(self, Kind::Rounded | Kind::RoundedT)
+    }
+}
+
+/// To bfloat16 and back, by another way than the op's: as a multiple of the last of eight binary digits.
+fn rounded(x: f64) -> f64 {
+    if x == 0.0 {
+        return x;
+    }
+    let digit = 2f64.powi(x.abs().log2().floor() as i32 - 7);
+    (x / digit).round_ties_even() * digit
 }
 
 /// An operand (rows, cols) and where its elements are.
@@ -40,17 +61,20 @@ struct Operand {
 
 impl Operand {
     fn new(cx: &Cx, random: &mut Random, kind: Kind, rows: usize, cols: usize) -> Operand {
-        let turned = matches!(kind, Kind::Turned | Kind::WeightT);
+        let turned = kind.turned();
         let (lines, line) = if turned { (cols, rows) } else { (rows, cols) };
         let step = if kind == Kind::Strided { line + 5 } else { line };
         let data = random.floats(lines * step, 1.0);
-        let weight = matches!(kind, Kind::Weight | Kind::WeightT).then(|| Weight::pack(cx, &data, lines, line));
+        let weight = match kind {
+            Kind::Weight | Kind::WeightT => Some(Weight::pack(cx, &data, lines, line)),
+            Kind::Rounded | Kind::RoundedT => Some(Weight::pack_rounded(cx, &data, lines, line)),
+            _ => None,
+        };
         Operand { kind, data, rows, cols, step, weight }
     }
 
     fn get(&self, row: usize, col: usize) -> f64 {
-        let turned = matches!(self.kind, Kind::Turned | Kind::WeightT);
-        f64::from(if turned { self.data[col * self.step + row] } else { self.data[row * self.step + col] })
+        f64::from(if self.kind.turned() { self.data[col * self.step + row] } else { self.data[row * self.step + col] })
     }
 
     fn mat(&self) -> Mat<'_> {
@@ -62,7 +86,7 @@ impl Operand {
 
     fn rhs(&self) -> Rhs<'_> {
         match (&self.weight, self.kind) {
-            (Some(w), Kind::Weight) => Rhs::Weight(w),
+            (Some(w), Kind::Weight | Kind::Rounded) => Rhs::Weight(w),
             (Some(w), _) => Rhs::WeightT(w),
             _ => Rhs::Mat(self.mat()),
         }
@@ -88,7 +112,9 @@ impl Case {
         let mut name = format!("m {m} n {n} gap {gap} {write:?} seed {}", random.seed());
         let mut operands = Vec::new();
         for &k in ks {
-            let (left, right) = (random.pick(&[Kind::Rows, Kind::Strided, Kind::Turned]), random.pick(right));
+            let right = random.pick(right);
+            // The left operand of a rounded product has its rows in one piece.
+            let left = random.pick(if right.rounded() { &[Kind::Rows, Kind::Strided] } else { &[Kind::Rows, Kind::Strided, Kind::Turned] });
             name += &format!(", k {k} {left:?} {right:?}");
             operands.push((Operand::new(cx, random, left, m, k), Operand::new(cx, random, right, n, k)));
         }
@@ -113,7 +139,8 @@ impl Case {
                 }
                 for (a, b) in &self.operands {
                     for k in 0..a.cols {
-                        let term = a.get(i, k) * b.get(j, k);
+                        let (x, y) = (a.get(i, k), b.get(j, k));
+                        let term = if b.kind.rounded() { rounded(x) * rounded(y) } else { x * y };
                         t.add(at, term, term.abs());
                     }
                 }
@@ -141,7 +168,7 @@ fn judge(j: &mut Judge, cx: &Cx, case: &Case, truth: &Truth, op: Product) -> Res
 // Size: the sum of |a b| over k, and of what was in c. Measured worst 2.4 eps.
 const BOUND: &[(&str, f64)] = &[("c", 5.0)];
 
-const ANY: &[Kind] = &[Kind::Rows, Kind::Strided, Kind::Turned, Kind::Weight, Kind::WeightT];
+const ANY: &[Kind] = &[Kind::Rows, Kind::Strided, Kind::Turned, Kind::Weight, Kind::WeightT, Kind::Rounded, Kind::RoundedT];
 
 /// Shapes with edges on every side of the tile (8 x 48), the block (128) and the block of k (288).
 fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
@@ -150,7 +177,7 @@ fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
     // 574 is two blocks of 287: the second begins at the last of 48 lanes.
     let ks = [1, 2, 7, 16, 64, 200, 287, 288, 289, 574, 577];
     let mut all = Vec::new();
-    for _ in 0..110 {
+    for _ in 0..150 {
         let (m, n) = (random.pick(&ms), random.pick(&ns));
         let lengths: Vec<usize> = (0..random.pick(&[1, 1, 2, 3])).map(|_| random.pick(&ks)).collect();
         all.push(Case::new(cx, random, m, n, &lengths, ANY));
@@ -161,6 +188,8 @@ fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
     }
     all.push(Case::new(cx, random, 3, 200, &[9000], &[Kind::Rows]));
     all.push(Case::new(cx, random, 9, 480, &[1500, 40, 1300], &[Kind::WeightT, Kind::Turned]));
+    // A frozen weight rounded, its LoRA update not.
+    all.push(Case::new(cx, random, 33, 200, &[577, 16, 1153], &[Kind::Rounded, Kind::RoundedT, Kind::Rows]));
     all
 }
 
@@ -218,6 +247,14 @@ fn a_weight_gives_its_rows_back() {
             w.row(i, &mut row);
             row.intact("row").unwrap();
             same_bits(&format!("row {i} of {outputs} x {inputs}"), line, &row).unwrap();
+        }
+        let w = Weight::pack_rounded(&cx, &data, outputs, inputs);
+        for (i, line) in data.chunks(inputs).enumerate() {
+            let mut row = Guarded::unwritten(inputs);
+            w.row(i, &mut row);
+            row.intact("rounded row").unwrap();
+            let expected: Vec<f32> = line.iter().map(|&v| rounded(f64::from(v)) as f32).collect();
+            same_bits(&format!("rounded row {i} of {outputs} x {inputs}"), &expected, &row).unwrap();
         }
     }
 }
@@ -297,6 +334,20 @@ fn judge_catches_planted_bugs() {
     must_catch("a vector written past the edge", judge(&mut j, &cx, &case, &truth, narrow));
     let one: Product = &|cx, c, ldc, write, terms| product(cx, c, ldc, write, &terms[..1]);
     must_catch("a term is lost", judge(&mut j, &cx, &case, &truth, one));
+}
+
+#[test]
+fn judge_sees_a_product_that_is_not_rounded() {
+    let cx = Cx::new(1).unwrap();
+    let mut random = Random::new(106);
+    let mut j = Judge::new("product", BOUND);
+    let case = Case::new(&cx, &mut random, 9, 50, &[290], &[Kind::Rounded]);
+    let truth = case.truth();
+    judge(&mut j, &cx, &case, &truth, &product).unwrap();
+    let (left, right) = &case.operands[0];
+    let exact = Weight::pack(&cx, &right.data, right.rows, right.cols);
+    let single: Product = &|cx, c, ldc, write, _| product(cx, c, ldc, write, &[Term { a: left.mat(), b: Rhs::Weight(&exact) }]);
+    must_catch("not rounded", judge(&mut j, &cx, &case, &truth, single));
 }
 
 /// The view without its last column.
