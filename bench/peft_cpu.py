@@ -1,9 +1,9 @@
 """One LoRA training step on the CPU: PEFT's own loop (padded batches) against Tunesmith, alternating.
 
-    venv/bin/python bench/peft_cpu.py PROJECT MODEL_FOLDER --tunesmith target/release/tunesmith [--rounds 3] [--examples 64]
+    venv/bin/python bench/peft_cpu.py PROJECT MODEL_FOLDER --tunesmith target/release/tunesmith [--rounds 3] [--examples 64] [--batch 16]
 
 PROJECT is a Tunesmith project (bench/banking77.py); MODEL_FOLDER the same base in float32 for transformers.
-Both train the same first examples for one epoch, batch 16, float32, 2 threads. Printed per round: supervised tokens a
+Both train the same first examples for one epoch, float32, 2 threads. Printed per round: supervised tokens a
 second, and (without sharing, and counting real tokens only) plain tokens a second; then the medians and their ratios.
 """
 import argparse, json, os, pathlib, shutil, statistics, subprocess, tempfile, time
@@ -48,11 +48,12 @@ def ours(recipe, share):
 
 
 def main():
-    global args
+    global args, BATCH
     p = argparse.ArgumentParser()
     p.add_argument("project", type=pathlib.Path); p.add_argument("model")
-    p.add_argument("--tunesmith", default="target/release/tunesmith"); p.add_argument("--rounds", type=int, default=3); p.add_argument("--examples", type=int, default=64)
+    p.add_argument("--tunesmith", default="target/release/tunesmith"); p.add_argument("--rounds", type=int, default=3); p.add_argument("--examples", type=int, default=64); p.add_argument("--batch", type=int, default=16)
     args = p.parse_args()
+    BATCH = args.batch
     torch.set_num_threads(2)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, {torch.get_num_threads()} threads")
     small = pathlib.Path(tempfile.mkdtemp())

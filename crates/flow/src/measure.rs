@@ -170,7 +170,9 @@ fn write(run: &RunFolder, r: &Report) -> Result<(), Error> {
         }
     }
     record::atomic::write(&run.outputs(), &lines)?;
-    record::atomic::write(&run.scores(), serde_json::to_string_pretty(&r.scores).unwrap_or_default().as_bytes())?;
+    let mut scores = json!(r.scores);
+    scores["v"] = json!(1);
+    record::atomic::write(&run.scores(), format!("{scores:#}\n").as_bytes())?;
     record::atomic::write(&run.report(), eval::html(r).as_bytes())?;
     Ok(())
 }

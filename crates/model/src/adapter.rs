@@ -73,7 +73,7 @@ impl Places {
             let names: Vec<&str> = LINEARS.iter().map(|l| l.0).collect();
             return Err(Error::Unsupported {
                 what: "the adapter's target_modules".into(),
-                found: format!("{:?}, which match no layer of this model", config.target_modules),
+                found: format!("{}, which match no layer of this model", config.target_modules.to_json()),
                 supported: names.join(", "),
             });
         }

@@ -4,7 +4,7 @@ use super::{Fault, Kind};
 use std::path::Path;
 
 const AGAIN: &str = "the copy is not whole; fetch it again: tunesmith pull NAME --fresh";
-const KNOWN_GOOD: &str = "a model that is known to work: --set model.base=smollm2-135m-instruct";
+const KNOWN_GOOD: &str = "a model that is known to work: smollm2-135m-instruct";
 const ROOM: &str = "make room, or choose another disk: --out FOLDER";
 
 fn of_io(what: &dyn std::fmt::Display, source: &std::io::Error, path: &Path) -> Fault {
@@ -114,6 +114,9 @@ impl From<model::Error> for Fault {
             E::Text { ref path, ref source } => {
                 let hints = text_hints(source, path);
                 Fault { hints, ..Fault::new(Kind::Yours, &e) }
+            }
+            E::Unsupported { ref what, .. } if what.contains("target_modules") => {
+                Fault::new(Kind::Yours, &e).hint("take all of them: --set adapter.targets=all-linear")
             }
             E::Unsupported { .. } => Fault::new(Kind::Yours, &e).hint(KNOWN_GOOD),
             E::WrongAdapter { ref path, .. } => {

@@ -76,7 +76,11 @@ fn broken_recipes_name_line_and_key() {
     );
     refused(&bench, &["--set", "train.lr=fast"], &["`train.lr` is the text \"fast\", expected a number"]);
     refused(&bench, &["--set", "adapter.dropout=0.1"], &["`adapter.dropout` is 0.1, expected 0, since"]);
-    refused(&bench, &["--set", "adapter.targets=no_such_layer"], &["no_such_layer", "hint:"]);
+    refused(
+        &bench,
+        &["--set", "adapter.targets=no_such_layer"],
+        &["found \"no_such_layer\", which match no layer", "adapter.targets=all-linear"],
+    );
     refused(&bench, &["--set", "model.base=no-such-model"], &["`no-such-model` names no model: expected", "hint:"]);
     bench.write("tunesmith.toml", "[train]\nlr = 1e-3\nepoch = 2\n");
     refused(&bench, &[], &["tunesmith.toml:3: unknown key `train.epoch`", "`train.epochs`"]);

@@ -208,12 +208,18 @@ fn defaults() -> Map<String, Value> {
     }
 }
 
+impl Targets {
+    /// As the file spells them.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Targets::List(items) => json!(items),
+            Targets::Regex(pattern) => json!(pattern),
+            Targets::AllLinear => json!("all-linear"),
+        }
+    }
+}
+
 fn to_json(config: &AdapterConfig) -> Value {
-    let modules = |targets: &Targets| match targets {
-        Targets::List(items) => json!(items),
-        Targets::Regex(pattern) => json!(pattern),
-        Targets::AllLinear => json!("all-linear"),
-    };
     let or_null = |items: &[String]| if items.is_empty() { Value::Null } else { json!(items) };
     let mut all = defaults();
     all.extend(config.extra.clone());
@@ -222,8 +228,8 @@ fn to_json(config: &AdapterConfig) -> Value {
         ("r", json!(config.r)),
         ("lora_alpha", number(config.lora_alpha)),
         ("lora_dropout", json!(config.lora_dropout)),
-        ("target_modules", modules(&config.target_modules)),
-        ("exclude_modules", config.exclude_modules.as_ref().map_or(Value::Null, modules)),
+        ("target_modules", config.target_modules.to_json()),
+        ("exclude_modules", config.exclude_modules.as_ref().map_or(Value::Null, Targets::to_json)),
         ("use_rslora", json!(config.use_rslora)),
         ("use_dora", json!(config.use_dora)),
         ("rank_pattern", config.rank_pattern.iter().map(|(k, r)| (k.clone(), json!(r))).collect()),

@@ -38,7 +38,14 @@ fn family(fields: &Fields<'_>) -> Result<Family, Error> {
     if let Some(names) = fields.get("architectures") {
         let first = names.get(0).and_then(Value::as_str);
         let known = Family::ALL.into_iter().find(|f| Some(f.architecture()) == first);
-        return known.ok_or_else(|| fault("architectures", brief(&names.to_string())));
+        let family = known.ok_or_else(|| fault("architectures", brief(&names.to_string())))?;
+        return match fields.text("model_type")? {
+            Some(name) if name != family.model_type() => {
+                Err(fields
+                    .fault("model_type", format!("\"{}\", since `architectures` says {}", family.model_type(), family.architecture())))
+            }
+            _ => Ok(family),
+        };
     }
     match fields.text("model_type")? {
         Some(name) => {

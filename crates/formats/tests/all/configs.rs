@@ -90,13 +90,13 @@ fn older_spelling_and_generation_config() {
     assert_eq!((config.rope_theta, config.rope), (1e4, Rope::Plain));
 
     let mut phi = older();
-    phi["architectures"] = json!(["Phi3ForCausalLM"]);
+    (phi["architectures"], phi["model_type"]) = (json!(["Phi3ForCausalLM"]), json!("phi3"));
     phi["original_max_position_embeddings"] = json!(32);
     phi["rope_scaling"] = json!({"type": "su", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]});
     assert!(matches!(read(&phi, None, at).unwrap().rope, Rope::Longrope { original_context: 32, .. }));
 
     let mut mistral = older();
-    mistral["architectures"] = json!(["MistralForCausalLM"]);
+    (mistral["architectures"], mistral["model_type"]) = (json!(["MistralForCausalLM"]), json!("mistral"));
     mistral["rope_scaling"] = Value::Null;
     assert_eq!(read(&mistral, None, at).unwrap().sliding_window, Some(4096));
     mistral["sliding_window"] = Value::Null;
@@ -113,6 +113,11 @@ fn what_is_wrong_is_named() {
             "architectures",
             json!(["GemmaForCausalLM"]),
             "`architectures` is [\"GemmaForCausalLM\"]; supported: LlamaForCausalLM, MistralForCausalLM, Phi3ForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM",
+        ),
+        (
+            "model_type",
+            json!("qwen2"),
+            "field `model_type`: found \"qwen2\", expected \"llama\", since `architectures` says LlamaForCausalLM",
         ),
         ("hidden_act", json!("gelu"), "field `hidden_act`: found \"gelu\", expected \"silu\""),
         ("hidden_size", Value::Null, "field `hidden_size`: found nothing, expected a whole number above 0"),
