@@ -15,6 +15,15 @@ pub fn recipe(path: &Path, changes: &[String]) -> Result<Recipe, Fault> {
     changed(recipe, changes)
 }
 
+/// As [`recipe`], with what it leaves to this machine decided: for training.
+pub fn recipe_to_teach(path: &Path, changes: &[String], ui: &mut Ui) -> Result<Recipe, Fault> {
+    let mut recipe = recipe(path, changes)?;
+    if flow::settle(&mut recipe) == flow::Fit::Slow {
+        ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; better: --set train.precision=auto");
+    }
+    Ok(recipe)
+}
+
 /// `recipe` with `changes`.
 pub fn changed(mut recipe: Recipe, changes: &[String]) -> Result<Recipe, Fault> {
     for change in changes {

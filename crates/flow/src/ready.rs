@@ -17,11 +17,25 @@ pub struct Ready {
     pub weights: Weights,
 }
 
-/// Names the precision that this machine trains `recipe` in, where it leaves the choice.
-pub fn settle(recipe: &mut Recipe) {
+/// How a precision suits this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// The CPU multiplies it.
+    Fast,
+    /// It is imitated, step by step.
+    Slow,
+}
+
+/// Names the precision that this machine trains `recipe` in, where it leaves the choice, and tells how that suits it.
+pub fn settle(recipe: &mut Recipe) -> Fit {
+    settle_for(engine::cpu::lanes::multiplies_pairs(), recipe)
+}
+
+fn settle_for(multiplies_pairs: bool, recipe: &mut Recipe) -> Fit {
     if recipe.train.precision == Precision::Auto {
-        recipe.train.precision = if engine::cpu::lanes::multiplies_pairs() { Precision::Bf16 } else { Precision::F32 };
+        recipe.train.precision = if multiplies_pairs { Precision::Bf16 } else { Precision::F32 };
     }
+    if recipe.train.precision == Precision::Bf16 && !multiplies_pairs { Fit::Slow } else { Fit::Fast }
 }
 
 /// Opens and loads the model at `path` in float32 (threads 0: all cores).
@@ -59,4 +73,23 @@ pub fn adapter_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
         return Err(Error::NotYet { path: run.path().into(), what: "adapter", why: "its training has not finished" });
     }
     Ok(Adapter::load(&ready.folder.dims, &run.adapter())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_settled_by_the_machine_and_a_slow_wish_is_told() {
+        let settled = |wish, has| {
+            let mut recipe = Recipe::default();
+            recipe.train.precision = wish;
+            let fit = settle_for(has, &mut recipe);
+            (recipe.train.precision, fit)
+        };
+        assert_eq!(settled(Precision::Auto, true), (Precision::Bf16, Fit::Fast));
+        assert_eq!(settled(Precision::Auto, false), (Precision::F32, Fit::Fast));
+        assert_eq!(settled(Precision::F32, true), (Precision::F32, Fit::Fast));
+        assert_eq!(settled(Precision::Bf16, false), (Precision::Bf16, Fit::Slow));
+    }
 }

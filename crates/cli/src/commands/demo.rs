@@ -36,8 +36,7 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve.
     let data = args.out.join("northwind");
-    let mut recipe = place::recipe(&flow::write_example(&data)?, &args.changes)?;
-    flow::settle(&mut recipe);
+    let recipe = place::recipe_to_teach(&flow::write_example(&data)?, &args.changes, ui)?;
     ui.tell("Northwind is an invented company; the task: a support ticket in, its intent, product, priority and needs_human out, as JSON.");
     ui.tell(format!("Data:  {}", data.display()));
     let model = place::model(&recipe.model.base, ui)?;

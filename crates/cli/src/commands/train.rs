@@ -56,8 +56,7 @@ pub fn run(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
 
 fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve: every fault of the user's shows here, before anything is written.
-    let mut recipe = place::recipe(&args.recipe, &args.changes)?;
-    flow::settle(&mut recipe);
+    let recipe = place::recipe_to_teach(&args.recipe, &args.changes, ui)?;
     if let Some(out) = &args.out {
         place::require_empty(out)?;
     }
