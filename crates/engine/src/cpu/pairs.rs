@@ -1,6 +1,6 @@
 //! bfloat16 in pairs: two neighbours along k, each rounded, in one 32-bit word, as the dot-product instruction takes them.
 //!
-//! A product whose weight is held so multiplies the rounded numbers and adds up in f32; twice the speed where the CPU has
+//! A product whose weight is held so multiplies the rounded numbers and adds up in f32; at twice the peak where the CPU has
 //! AVX-512 BF16. Words travel in buffers of f32, as bits: nothing computes with them but the kernel.
 
 use super::gemm::Mat;
