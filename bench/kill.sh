@@ -23,7 +23,9 @@ done
 until find "$folder/cut/checkpoints" -name '.tmp-step-*' -newer "$folder/mark" | grep -q . || ! kill -0 "$pid" 2>/dev/null; do :; done
 kill -9 "$pid" 2>/dev/null || echo "the last kill: the run was over"
 wait "$pid" 2>/dev/null || true
-echo "killed while writing: $(cd "$folder/cut/checkpoints" && for t in .tmp-step-*; do echo "$t ($(ls "$t" | tr '\n' ' '))"; done)"
+torn=$(find "$folder/cut/checkpoints" -name '.tmp-step-*' -newer "$folder/mark")
+[ -n "$torn" ] || { echo "the last kill missed the writing of a checkpoint: run this again"; exit 1; }
+echo "killed while writing: $(basename "$torn") ($(ls "$torn" | tr '\n' ' '))"
 "$bin" train --resume "$folder/cut" --quiet & pid=$!
 wait "$pid"
 steps=$(grep -o '"event":"step","step":[0-9]*' "$folder/cut/events.jsonl" | sort | uniq -d | wc -l)

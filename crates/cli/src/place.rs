@@ -18,10 +18,15 @@ pub fn recipe(path: &Path, changes: &[String]) -> Result<Recipe, Fault> {
 /// As [`recipe`], with what it leaves to this machine decided: for training.
 pub fn recipe_to_teach(path: &Path, changes: &[String], ui: &mut Ui) -> Result<Recipe, Fault> {
     let mut recipe = recipe(path, changes)?;
-    if flow::settle(&mut recipe) == flow::Fit::Slow {
-        ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; better: --set train.precision=auto");
-    }
+    settle(&mut recipe, ui);
     Ok(recipe)
+}
+
+/// Decides what the recipe leaves to this machine, and warns of what it does badly.
+pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
+    if flow::settle(recipe) == flow::Fit::Slow {
+        ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; a new run takes the better: --set train.precision=auto");
+    }
 }
 
 /// `recipe` with `changes`.

@@ -1,4 +1,4 @@
-//! Judges for tests: random inputs, gradient checks, bounds in eps, guarded buffers, equal bits, derivatives in float64; knows no op.
+//! Judges for tests: random inputs, gradient checks, bounds in eps, guarded buffers, equal bits, derivatives in float64; knows no op of the engine.
 //!
 //! Every judge answers `Result<_, String>` instead of panicking, so that a test can also ask whether it
 //! *refuses* what is wrong: each op plants bugs in copies of itself and expects a refusal. Never used

@@ -101,13 +101,14 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
 
 fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve.
-    let (run, recipe) = place::run(path)?;
+    let (run, mut recipe) = place::run(path)?;
     let events = place::events(&run);
     if let Some(end) = finished(&events).filter(|_| run.adapter().is_dir()) {
         ui.say(format!("{} is finished already.", run.path().display()));
         say(&run, &end, ui);
         return Ok(());
     }
+    place::settle(&mut recipe, ui);
     let model = place::model(&recipe.model.base, ui)?;
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
