@@ -6,4 +6,5 @@ pub mod cross_entropy;
 pub mod linear;
 pub mod rmsnorm;
 pub mod rope;
+pub mod route;
 pub mod swiglu;
