@@ -2,6 +2,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod balance;
 pub mod cross_entropy;
 pub mod linear;
 pub mod rmsnorm;
