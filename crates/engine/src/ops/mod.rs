@@ -6,6 +6,7 @@ pub mod balance;
 pub mod cross_entropy;
 pub mod experts;
 pub mod linear;
+pub mod preference;
 pub mod rmsnorm;
 pub mod rope;
 pub mod route;
