@@ -91,8 +91,8 @@ fn largest(row: &[f32], top: usize) -> Vec<u32> {
 fn real(dlogits: &mut [Guarded], i: &Inputs) -> Vec<f64> {
     let mut tally = Tally::default();
     // What a tally held before is forgotten.
-    tally.begin(&[vec![0..3]], 2);
-    forward(&mut tally, &[0.5; 6], &[0, 1, 1], &[vec![0..3]], Dims { rows: 3, experts: 2, top: 1 });
+    tally.begin(&[vec![0..2, 2..3]], 2);
+    forward(&mut tally, &[0.5; 6], &[0, 1, 1], &[vec![0..2, 2..3]], Dims { rows: 3, experts: 2, top: 1 });
     tally.begin(&i.examples, i.d.experts);
     i.logits.iter().zip(&i.chosen).for_each(|(l, c)| forward(&mut tally, l, c, &i.examples, i.d));
     for (dlogits, logits) in dlogits.iter_mut().zip(&i.logits).rev() {
@@ -119,7 +119,7 @@ fn judge(j: &mut Judge, i: &Inputs, op: Op) -> Result<(), String> {
     Ok(())
 }
 
-// Rounded once: half an eps of what is left, which is near the 3 that was there. Measured worst: 0.3 eps.
+// Rounded once: half an eps of what is left, which is near the 3 that was there. Measured worst: 0.4 eps.
 const BOUND: &[(&str, f64)] = &[("dlogits", 1.0)];
 
 #[test]
