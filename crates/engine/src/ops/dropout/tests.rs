@@ -157,10 +157,11 @@ fn bits_are_uniform() {
 
 #[test]
 fn neighbours_are_independent() {
+    type Hit<'a> = &'a dyn Fn(u64, u32) -> bool;
     let drop = Drop { seed: 7, stream: 0, p: 0.5 };
     let at = |d: Drop, k: u64, c: u32| bits(d.row(k), c) < d.threshold();
-    let both = |other: &dyn Fn(u64, u32) -> bool| deviation(2000, 500, 0.5, |k, c| at(drop, k, c) == other(k, c));
-    let neighbours: [(&str, &dyn Fn(u64, u32) -> bool); 8] = [
+    let both = |other: Hit| deviation(2000, 500, 0.5, |k, c| at(drop, k, c) == other(k, c));
+    let neighbours: [(&str, Hit); 8] = [
         ("next key", &|k, c| at(drop, k + 1, c)),
         ("key 2^32 on", &|k, c| at(drop, k + (1 << 32), c)),
         ("key 2^63 on", &|k, c| at(drop, k + (1 << 63), c)),
