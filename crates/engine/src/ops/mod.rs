@@ -5,6 +5,7 @@ pub mod attention;
 pub mod balance;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod embed;
 pub mod experts;
 pub mod linear;
 pub mod preference;
