@@ -4,6 +4,7 @@ pub mod adamw;
 pub mod attention;
 pub mod balance;
 pub mod cross_entropy;
+pub mod dora;
 pub mod dropout;
 pub mod embed;
 pub mod experts;
