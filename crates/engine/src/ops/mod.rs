@@ -3,6 +3,7 @@
 pub mod adamw;
 pub mod attention;
 pub mod balance;
+pub mod bias;
 pub mod cross_entropy;
 pub mod dora;
 pub mod dropout;
