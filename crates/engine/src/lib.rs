@@ -10,5 +10,6 @@ pub mod layout;
 pub mod ops;
 
 pub use cpu::Cx;
+pub use cpu::coded::Coded;
 pub use cpu::gemm::{Mat, Weight};
 pub use layout::{Layout, Segment};

@@ -6,6 +6,8 @@ mod adapters;
 mod builder;
 #[path = "all/configs.rs"]
 mod configs;
+#[path = "all/encoded.rs"]
+mod encoded;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/tensors.rs"]

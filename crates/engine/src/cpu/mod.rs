@@ -1,5 +1,6 @@
 //! The CPU as a device: its threads, its vector width, and scratch memory that is kept between calls.
 
+pub mod coded;
 pub(crate) mod columns;
 pub mod gemm;
 pub mod lanes;
@@ -7,6 +8,7 @@ pub mod math;
 pub(crate) mod pairs;
 pub mod shared;
 pub(crate) mod strips;
+pub(crate) mod weight;
 
 use lanes::Level;
 use std::sync::Mutex;
