@@ -34,13 +34,21 @@ impl Coded {
                 return Err(Error::Buffer { tensor: t.name.to_string(), what: "the number of stored bytes", found, expected });
             }
         }
-        // The elements of a vector are its rows where rows are put in another order.
-        let (rows, width) = match (stored.order, t.shape.as_slice()) {
-            (RowOrder::Paired { .. }, [n]) => (*n, 1),
-            _ => (t.rows(), t.width()),
-        };
+        if let (RowOrder::Paired { .. }, [_]) = (stored.order, t.shape.as_slice()) {
+            return Coded::of_bias(stored);
+        }
         let kind = Kind::Plain { dtype: t.dtype, bytes: t.bytes.to_vec(), order: stored.order };
-        Ok(Coded { shape: t.shape.clone(), rows, width, kind })
+        Ok(Coded { shape: t.shape.clone(), rows: t.rows(), width: t.width(), kind })
+    }
+
+    /// A vector whose elements are in the order of rows: small, so it is put in order and kept decoded.
+    fn of_bias(stored: &Stored<'_>) -> Result<Coded, Error> {
+        let width = stored.tensor.elements();
+        let mut values = vec![0f32; width];
+        stored.read_f32(&mut values)?;
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let kind = Kind::Plain { dtype: Dtype::F32, bytes, order: RowOrder::Plain };
+        Ok(Coded { shape: stored.tensor.shape.clone(), rows: 1, width, kind })
     }
 
     /// Quantises a (rows, width) matrix; `fill(row, out)` gives whole rows from `row` on. What is decoded from NF4 is

@@ -294,14 +294,14 @@ impl Weights {
         if self.scheme(name).is_some() {
             let source = self.coded(name, &[rows, width])?;
             return Coded::quantised(name, (rows, width), scheme, dtype, &mut |first, out| {
-                out.chunks_mut(width).enumerate().for_each(|(i, line)| source.decode(first + i, 0, line));
+                out.chunks_mut(width.max(1)).enumerate().for_each(|(i, line)| source.decode(first + i, 0, line));
                 Ok(())
             });
         }
         let stored = self.tensor(name)?;
         self.check_shape(name, &stored.tensor.shape, &[rows, width])?;
         Coded::quantised(name, (rows, width), scheme, dtype, &mut |first, out| {
-            let mut lines = out.chunks_mut(width).enumerate();
+            let mut lines = out.chunks_mut(width.max(1)).enumerate();
             lines.try_for_each(|(i, line)| stored.tensor.read_rows_f32(stored.order.stored_row(first + i, rows), 1, line))
         })
     }
@@ -317,7 +317,7 @@ impl Weights {
             if found != expected {
                 return Err(Error::Buffer { tensor: name.to_string(), what: "the length of the output", found, expected });
             }
-            let lines = out.chunks_mut(coded.inputs()).enumerate();
+            let lines = out.chunks_mut(coded.inputs().max(1)).enumerate();
             lines.for_each(|(row, line)| coded.decode(row, 0, line));
             return Ok(());
         }

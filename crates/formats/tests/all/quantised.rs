@@ -184,6 +184,21 @@ fn blocks_of_gguf_stay_coded_and_come_in_hugging_face_order() {
 }
 
 #[test]
+fn a_bias_in_paired_order_is_put_in_order() {
+    // 32 elements of one block of Q8_0, of 4 heads: stored 0, 1, 2 ... with a scale of 1.
+    let mut bytes = vec![0x00, 0x3c];
+    bytes.extend(0..32);
+    let tensor = formats::Tensor { name: "b", dtype: Dtype::Q8_0, shape: vec![32], bytes: &bytes };
+    let stored = formats::Stored { tensor, order: formats::RowOrder::Paired { heads: 4 } };
+    let coded = Coded::of(&stored).unwrap();
+    assert_eq!((coded.shape(), coded.outputs(), coded.inputs(), coded.kind()), (&[32][..], 1, 32, "F32"));
+    assert_eq!(decoded(&coded)[8..16], [8.0, 10.0, 12.0, 14.0, 9.0, 11.0, 13.0, 15.0]);
+    let mut out = [0f32; 32];
+    stored.read_f32(&mut out).unwrap();
+    assert_eq!(decoded(&coded), out);
+}
+
+#[test]
 fn every_block_type_decodes_from_any_start() {
     let file = File::open(&golden("blocks.safetensors")).unwrap();
     for dtype in [Dtype::Q4_0, Dtype::Q4_1, Dtype::Q5_0, Dtype::Q5_1, Dtype::Q8_0, Dtype::Q4K, Dtype::Q5K, Dtype::Q6K, Dtype::BF16] {
