@@ -50,6 +50,17 @@ def saved(folder, family, **settings):
     model.save_pretrained(folder, **settings)
 
 
+def dequantised(packed, state):
+    """What bitsandbytes reads back. Its CPU code starts a block at every row (0.50.2), which is right only for rows of whole
+    blocks; the format flattens the matrix. So it is asked for a matrix whose rows are the blocks."""
+    shape = state.shape
+    state.shape = torch.Size([shape.numel() // state.blocksize, state.blocksize])
+    assert state.shape.numel() == shape.numel()
+    values = bnb.functional.dequantize_4bit(packed.reshape(-1, 1), state).reshape(shape)
+    state.shape = shape
+    return values
+
+
 def quantised(folder, base, **settings):
     """The base quantised by bitsandbytes as transformers saves it; returns the weights that it has after opening that again."""
     cpu = dict(dtype=torch.float32, device_map="cpu")
@@ -58,7 +69,7 @@ def quantised(folder, base, **settings):
     weights = {n: p.data for n, p in model.named_parameters()}
     for name, module in model.named_modules():
         if isinstance(module, bnb.nn.Linear4bit):
-            weights[f"{name}.weight"] = bnb.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            weights[f"{name}.weight"] = dequantised(module.weight.data, module.weight.quant_state)
         elif isinstance(module, bnb.nn.Linear8bitLt):
             weights[f"{name}.weight"] = bnb.functional.int8_vectorwise_dequant(module.weight.data, module.weight.SCB)
     return weights
@@ -75,7 +86,7 @@ def quantised_experts(folder, base, four_bit):
         elif four_bit:
             packed, state = bnb.functional.quantize_4bit(t, blocksize=64, quant_type="nf4", compress_statistics=True)
             stored |= {name: packed} | {f"{name}.{k}": v for k, v in state.as_dict(packed=True).items()}
-            weights[name] = bnb.functional.dequantize_4bit(packed, state)
+            weights[name] = dequantised(packed, state)
         else:
             stored[name], scales, _ = bnb.functional.int8_vectorwise_quant(t)
             weights[name] = bnb.functional.int8_vectorwise_dequant(stored[name], scales)

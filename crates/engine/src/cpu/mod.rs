@@ -1,5 +1,6 @@
 //! The CPU as a device: its threads, its vector width, and scratch memory that is kept between calls.
 
+pub mod arena;
 pub mod coded;
 pub(crate) mod columns;
 pub mod gemm;
