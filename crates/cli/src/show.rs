@@ -12,8 +12,11 @@ const WHOLE: usize = 4000;
 /// The same for the others, which mostly begin alike.
 const LONG: usize = 480;
 /// The settings that decide most about a result.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 12] = [
     "model.base",
+    "model.storage",
+    "train.method",
+    "train.objective",
     "adapter.rank",
     "adapter.alpha",
     "adapter.targets",
@@ -112,7 +115,7 @@ pub fn settings(recipe: &Recipe) -> Vec<String> {
     let lines: Vec<&Line> = all.iter().filter(|l| SHOWN.contains(&l.key)).collect();
     let mut out = vec!["\nSettings".to_string()];
     out.extend(setting_lines(&lines));
-    let refused = "refused: none. What cannot work (such as a dropout with shared prefixes) ends a run before it starts";
+    let refused = "refused: none. What cannot work (such as full fine-tuning of quantised weights) ends a run before it starts";
     out.push(format!("  {refused}; all settings: tunesmith recipe"));
     out
 }

@@ -47,6 +47,16 @@ pub enum Error {
         /// The first one's line.
         line: u32,
     },
+    /// A setting that this version reads and does not train yet.
+    #[error("`{key}` is {found}: this version trains {expected} only")]
+    NotBuilt {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What works.
+        expected: &'static str,
+    },
     /// The machine refuses threads.
     #[error("{0}")]
     Threads(String),

@@ -17,7 +17,7 @@ pub use demo::{Demo, demo, write_example};
 pub use error::Error;
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
-pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, settle};
+pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, pin, require_built, settle};
 pub use talk::Talk;
 pub use teach::{adapter_config, teach};
 

@@ -4,7 +4,7 @@ use crate::{Error, Watch};
 use engine::Cx;
 use model::{Adapter, Folder, Weights};
 use record::recipe::Precision;
-use record::{Recipe, RunFolder};
+use record::{Recipe, RunFolder, recipe};
 use std::path::Path;
 
 /// A loaded model.
@@ -26,8 +26,12 @@ pub enum Fit {
     Slow,
 }
 
-/// Names the precision that this machine trains `recipe` in, where it leaves the choice, and tells how that suits it.
-pub fn settle(recipe: &mut Recipe) -> Fit {
+/// Names the precision that this machine trains `recipe` in, and the day (`2026-03-31`) that a template is told, where it
+/// leaves the choice; tells how the precision suits the machine.
+pub fn settle(recipe: &mut Recipe, today: &str) -> Fit {
+    if recipe.data.clock.is_none() {
+        recipe.data.clock = Some(today.to_string());
+    }
     settle_for(engine::cpu::lanes::multiplies_pairs(), recipe)
 }
 
@@ -36,6 +40,21 @@ fn settle_for(multiplies_pairs: bool, recipe: &mut Recipe) -> Fit {
         recipe.train.precision = if multiplies_pairs { Precision::Bf16 } else { Precision::F32 };
     }
     if recipe.train.precision == Precision::Bf16 && !multiplies_pairs { Fit::Slow } else { Fit::Fast }
+}
+
+/// Pins the day that the model's chat template is told to the recipe's, so that training, measuring and answering see
+/// the same one.
+pub fn pin(folder: &mut Folder, recipe: &Recipe) {
+    if let Some(moment) = recipe.data.clock.as_deref().and_then(moment) {
+        folder.chat.template.set_clock(moment);
+    }
+}
+
+/// Midnight of a day such as `2026-03-31`; a recipe holds no other form.
+fn moment(day: &str) -> Option<text::Moment> {
+    let mut parts = day.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(text::Moment { year, month, day, hour: 0, minute: 0, second: 0 })
 }
 
 /// Opens and loads the model at `path` in float32 (threads 0: all cores).
@@ -51,7 +70,31 @@ pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready,
 /// # Errors
 /// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    require_built(recipe)?;
     load_in(recipe.train.precision, path, threads, watch)
+}
+
+/// Refuses settings that the model does not compute yet, rather than train something else.
+///
+/// # Errors
+/// [`Error::NotBuilt`] with the first one.
+pub fn require_built(recipe: &Recipe) -> Result<(), Error> {
+    let (a, t) = (&recipe.adapter, &recipe.train);
+    let cases = [
+        ("train.method", t.method != recipe::Method::Lora, "lora"),
+        ("train.objective", t.objective != recipe::Objective::Sft, "sft"),
+        ("model.storage", recipe.model.storage != recipe::Storage::Full, "full"),
+        ("adapter.dropout", a.dropout > 0.0, "0"),
+        ("adapter.modules_to_save", !a.modules_to_save.is_empty(), "[]"),
+        ("train.router_loss", t.router_loss > 0.0, "0"),
+    ];
+    match cases.into_iter().find(|(_, asked, _)| *asked) {
+        None => Ok(()),
+        Some((key, _, expected)) => {
+            let line = recipe.explain().into_iter().find(|line| line.key == key);
+            Err(Error::NotBuilt { key, found: line.map_or(String::new(), |line| line.value), expected })
+        }
+    }
 }
 
 fn load_in(precision: Precision, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
@@ -78,6 +121,16 @@ pub fn adapter_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_day_is_settled_once() {
+        let mut recipe = Recipe::default();
+        settle(&mut recipe, "2026-03-31");
+        settle(&mut recipe, "2026-04-01");
+        assert_eq!(recipe.data.clock.as_deref(), Some("2026-03-31"));
+        let found = moment("2026-03-31").expect("a day");
+        assert_eq!((found.year, found.month, found.day), (2026, 3, 31));
+    }
 
     #[test]
     fn auto_is_settled_by_the_machine_and_a_slow_wish_is_told() {

@@ -16,6 +16,11 @@ pub fn adapter_config(recipe: &Recipe, base: &str) -> AdapterConfig {
     };
     let mut config = AdapterConfig::new(a.rank as usize, a.alpha, targets);
     config.use_rslora = a.rslora;
+    config.use_dora = recipe.train.method == recipe::Method::Dora;
+    config.lora_dropout = a.dropout;
+    config.rank_pattern = a.rank_pattern.iter().map(|(name, rank)| (name.clone(), *rank as usize)).collect();
+    config.alpha_pattern = a.alpha_pattern.clone();
+    config.modules_to_save = a.modules_to_save.clone();
     config.base_model_name_or_path = Some(base.to_string());
     config.task_type = Some("CAUSAL_LM".to_string());
     config

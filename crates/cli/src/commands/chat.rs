@@ -50,7 +50,10 @@ pub fn run(args: &ChatArgs, ui: &mut Ui) -> Result<(), Fault> {
     }
     let name = run.as_ref().map_or(args.who.as_str(), |(_, recipe)| &recipe.model.base);
     let model = place::model(name, ui)?;
-    let ready = flow::load(&model, args.threads, ui)?;
+    let mut ready = flow::load(&model, args.threads, ui)?;
+    if let Some((_, recipe)) = &run {
+        flow::pin(&mut ready.folder, recipe);
+    }
     let adapter = run.as_ref().map(|(run, _)| flow::adapter_of(&ready, run)).transpose()?;
 
     // Plan: a run is asked as it was trained.

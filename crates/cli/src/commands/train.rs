@@ -61,7 +61,8 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         place::require_empty(out)?;
     }
     let path = place::model(&recipe.model.base, ui)?;
-    let folder = Folder::open(&path)?;
+    let mut folder = Folder::open(&path)?;
+    flow::pin(&mut folder, &recipe);
 
     // Plan.
     show::settings(&recipe).iter().for_each(|line| ui.tell(line));
@@ -112,7 +113,8 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     let model = place::model(&recipe.model.base, ui)?;
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
-    let ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
+    let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     if !run.pack().is_file() {
         pack(&ready, &recipe, &run)?;
     }

@@ -103,6 +103,7 @@ impl From<flow::Error> for Fault {
             E::Text(inner) => inner.into(),
             E::Read { ref path, ref source } => named(&e, source, path),
             E::Leak { .. } => Fault::new(Kind::Yours, &e).hint("take them out of one of the two files: what was trained on proves nothing"),
+            E::NotBuilt { key, .. } => Fault::new(Kind::Yours, &e).hint(format!("leave `{key}` at its default: tunesmith recipe")),
             E::Threads(_) => Fault::new(Kind::Machine, &e).hint("fewer threads: --threads 1"),
             E::NotYet { ref path, .. } => {
                 Fault::new(Kind::Yours, &e).hint(format!("finish it: tunesmith train --resume {}", path.display()))
