@@ -6,6 +6,7 @@ use eval::arms::Rate;
 use flow::{Measured, Merged, Prepared};
 use record::Recipe;
 use record::recipe::{Line, Origin};
+use train::End;
 
 /// Longest stretch of the first sample that is not trained and still shown whole, in characters.
 const WHOLE: usize = 4000;
@@ -62,6 +63,16 @@ pub fn prepared(p: &Prepared, colour: bool) -> Vec<String> {
             f.rewritten.len()
         ));
     }
+    if f.pairs > 0 {
+        lines.push(format!("  pairs        {}: a chosen and a rejected answer each; the loss compares the two", count(f.pairs as u64)));
+    }
+    if !p.replay.is_empty() {
+        lines.push(format!("  replay       {} examples of older tasks are mixed in", count((p.replay.len() / p.kind.width()) as u64)));
+    }
+    if !p.validation.is_empty() {
+        let n = count((p.validation.len() / p.kind.width()) as u64);
+        lines.push(format!("  validation   {n} examples, never trained on; their loss decides which adapter is kept"));
+    }
     lines.push(format!("  held out     {} examples, none of them in the training data", count(p.held_out.len() as u64)));
     let marks = if colour { "what is trained is green" } else { "what is trained stands in «»" };
     lines.push(format!("\nSamples as the model reads them; {marks}"));
@@ -107,6 +118,28 @@ fn shortened(text: &str, long: usize) -> String {
     let first: String = text.chars().take(head).collect();
     let last: String = text.chars().skip(n - tail).collect();
     format!("{first} [... {} characters ...] {last}", n - head - tail)
+}
+
+/// What happened on the way that a reader of the result must know.
+pub fn course(end: &End) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some((_, first)), Some((step, Some(loss)))) = (end.validations.first(), end.published) {
+        let early = if end.stopped_early { "; it got no better, so the run ended early" } else { "" };
+        lines.push(format!("Validation loss {first:.4} to {loss:.4} at step {step}, whose adapter is the result{early}."));
+    }
+    if end.skipped > 0 {
+        lines.push(format!("{} steps were skipped; events.jsonl names their examples.", end.skipped));
+    }
+    if end.rewound > 0 {
+        lines.push(format!("{} times the run went back to a checkpoint; events.jsonl names the examples.", end.rewound));
+    }
+    lines.extend(end.advice.iter().map(|(finding, text, _)| format!("{}: {text}.", capital(finding))));
+    lines
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// The settings that matter most, with who chose them and why.

@@ -82,7 +82,6 @@ pub fn require_built(recipe: &Recipe) -> Result<(), Error> {
     let (a, t) = (&recipe.adapter, &recipe.train);
     let cases = [
         ("train.method", t.method != recipe::Method::Lora, "lora"),
-        ("train.objective", t.objective != recipe::Objective::Sft, "sft"),
         ("model.storage", recipe.model.storage != recipe::Storage::Full, "full"),
         ("adapter.dropout", a.dropout > 0.0, "0"),
         ("adapter.modules_to_save", !a.modules_to_save.is_empty(), "[]"),
