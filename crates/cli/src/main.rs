@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod fault;
 mod figures;
+mod memory;
 mod place;
 mod show;
 mod stop;

@@ -6,6 +6,7 @@
 mod combine;
 mod demo;
 mod error;
+mod foresee;
 mod measure;
 mod prepare;
 mod ready;
@@ -15,6 +16,7 @@ mod teach;
 pub use combine::{Merged, combine};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
+pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
 pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, settle};

@@ -232,7 +232,7 @@ impl Weights {
         Ok(Stored { tensor, order: place.order })
     }
 
-    /// Checks a tensor's shape and decodes it into the Hugging Face layout.
+    /// Checks a tensor's shape, decodes it into the Hugging Face layout, and gives the pages it was read from back.
     ///
     /// # Errors
     /// `MissingTensor`; `Shape` with what was found and expected; `Buffer` if `out` has another size.
@@ -246,7 +246,17 @@ impl Weights {
                 expected: expected_shape.to_vec(),
             });
         }
-        stored.read_f32(out)
+        stored.read_f32(out)?;
+        self.release();
+        Ok(())
+    }
+
+    /// Gives the pages of the files that were read back to the system. What is decoded lies in memory once already.
+    pub fn release(&self) {
+        match &self.files {
+            Files::Safetensors(files) => files.iter().for_each(safetensors::File::release),
+            Files::Gguf(file) => file.release(),
+        }
     }
 
     /// The file that holds a tensor; the model's path for a name that is not there.

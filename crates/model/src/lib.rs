@@ -10,11 +10,13 @@ pub mod folder;
 pub mod generate;
 pub mod llama;
 pub mod random;
+pub mod room;
 pub mod weights;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, Places};
 pub use batch::MicroBatch;
 pub use dims::Dims;
 pub use error::Error;
 pub use folder::Folder;
+pub use llama::Limits;
 pub use weights::Weights;

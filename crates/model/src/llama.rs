@@ -14,7 +14,7 @@ use engine::ops::{attention, cross_entropy, linear, rmsnorm, swiglu};
 use engine::{Cx, Layout};
 
 /// Rows of logits that exist at a time.
-const LOGIT_ROWS: usize = 256;
+pub(crate) const LOGIT_ROWS: usize = 256;
 
 /// What one layer keeps for its backward pass. Sizes are for the largest micro-batch.
 struct Saved {

@@ -51,14 +51,7 @@ impl<'a> Trainer<'a> {
     /// Prepares buffers for the largest micro-batch of the whole run; nothing is allocated later.
     pub fn new(cx: &'a Cx, weights: &'a Weights, examples: &'a [Example], settings: &'a Train, adapter: Adapter) -> Trainer<'a> {
         let n = adapter.params.len();
-        let mut limits = Limits { tokens: 1, targets: 1, positions: 1 };
-        for step in 0..steps_of(settings, examples.len()) {
-            let l = Limits::of(&batches(settings, examples, step));
-            limits.tokens = limits.tokens.max(l.tokens);
-            limits.targets = limits.targets.max(l.targets);
-            limits.positions = limits.positions.max(l.positions);
-        }
-        let room = Room::new(weights, &adapter, limits);
+        let room = Room::new(weights, &adapter, limits(settings, examples));
         Trainer { cx, weights, examples, settings, adapter, m: vec![0.0; n], v: vec![0.0; n], updates: 0, grads: vec![0.0; n], room }
     }
 
@@ -126,6 +119,18 @@ impl<'a> Trainer<'a> {
     pub fn lines(&self, step: u64) -> Vec<u32> {
         chosen(self.settings, self.examples.len(), step).into_iter().map(|i| self.examples[i].source_line).collect()
     }
+}
+
+/// The most that any micro-batch of the whole run holds.
+pub fn limits(settings: &Train, examples: &[Example]) -> Limits {
+    let mut limits = Limits { tokens: 1, targets: 1, positions: 1 };
+    for step in 0..steps_of(settings, examples.len()) {
+        let l = Limits::of(&batches(settings, examples, step));
+        limits.tokens = limits.tokens.max(l.tokens);
+        limits.targets = limits.targets.max(l.targets);
+        limits.positions = limits.positions.max(l.positions);
+    }
+    limits
 }
 
 /// Steps of a run over `examples` examples, one at least.

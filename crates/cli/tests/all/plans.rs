@@ -72,3 +72,33 @@ fn a_plan_that_cannot_be_made_says_what_can() {
     bench.write("config.json", "{\"architectures\": [\"GPT2LMHeadModel\"]}");
     fails(&["--model", "config.json", "--gpu", "h200"], 1, "GPT2LMHeadModel");
 }
+
+#[test]
+fn a_recipe_is_planned_on_this_machine_and_nothing_is_written() {
+    let bench = Bench::new();
+    let text = bench.ok(&["train", "--plan", "--set", "adapter.rank=4"]);
+    for part in [
+        "Memory ",
+        "weights of the blocks",
+        "Adam's first moment",
+        "at the peak; ",
+        "tunesmith train tunesmith.toml --set 'adapter.rank=4'",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = bench.json(&["train", "--plan"]);
+    let sum: u64 = json["buffers"].as_array().unwrap().iter().map(|b| b["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(json["peak_bytes"].as_u64(), Some(sum));
+    let wide = bench.json(&["train", "--plan", "--set", "adapter.rank=64"]);
+    assert!(wide["peak_bytes"].as_u64() > json["peak_bytes"].as_u64());
+    assert_eq!(bench.names("."), ["eval.jsonl", "system.txt", "train.jsonl", "tunesmith.toml"]);
+    bench.fails(&["train", "--plan", "--dry-run"], 2);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_says_how_much_memory_it_had() {
+    let bench = Bench::new();
+    let run = bench.json(&["train", "--out", "run"]);
+    assert!(run["peak_bytes"].as_u64().unwrap() > 1 << 20, "{run}");
+}
