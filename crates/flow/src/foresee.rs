@@ -20,7 +20,7 @@ pub struct Room {
 /// # Errors
 /// An adapter that reaches no layer of the model, or a tokenizer that cannot be written.
 pub fn foresee(recipe: &Recipe, folder: &Folder, examples: &[Example], threads: usize, free: Option<u64>) -> Result<Room, Error> {
-    let places = Places::new(&folder.dims, &adapter_config(recipe, &recipe.model.base))?;
+    let places = Places::of_adapter(&folder.dims, &adapter_config(recipe, &recipe.model.base))?;
     let tokenizer = folder.chat.tokenizer.to_json()?.len() as u64;
     let count = |recipe: &Recipe| plan::cpu::plan(&job(recipe, folder, examples, &places, threads, tokenizer));
     let plan = count(recipe);
@@ -61,5 +61,7 @@ fn job<'a>(recipe: &Recipe, folder: &'a Folder, examples: &[Example], places: &P
 /// The buffers of a micro-batch, as the model counts them.
 fn room(folder: &Folder, places: &Places, limits: Limits) -> Vec<Buffer> {
     let all = model::room::buffers(&folder.dims, places, limits);
-    all.into_iter().map(|b| Buffer::new(b.name, b.bytes as u64, Life::Pass, b.why)).collect()
+    let beside = model::room::bytes_beside(&folder.dims, limits) as u64;
+    let tables = Buffer::new("rotary table", beside, Life::Run, "cosines and sines of every position, and who does which rows");
+    all.into_iter().map(|b| Buffer::new(b.name, b.bytes as u64, Life::Pass, b.why)).chain([tables]).collect()
 }
