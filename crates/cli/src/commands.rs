@@ -4,6 +4,7 @@ pub mod chat;
 pub mod demo;
 pub mod eval;
 pub mod merge;
+pub mod plan;
 pub mod pull;
 pub mod recipe;
 pub mod train;

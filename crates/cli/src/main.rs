@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod fault;
 mod figures;
+mod memory;
 mod place;
 mod show;
 mod stop;
@@ -22,6 +23,7 @@ Begin here:
   tunesmith train tunesmith.toml              the same on your own data
   tunesmith eval runs/tickets-1               base against tuned, on held-out examples
   tunesmith chat runs/tickets-1               talk to the result
+  tunesmith plan --model llama-3.1-8b --gpu h200   what would fit on a GPU that need not be here
 
 Exit codes: 0 done, 1 the input is at fault, 2 usage, 3 a gate failed, 4 the machine, 5 a bug of ours.";
 
@@ -48,6 +50,7 @@ enum Command {
     Merge(commands::merge::MergeArgs),
     Pull(commands::pull::PullArgs),
     Recipe(commands::recipe::RecipeArgs),
+    Plan(commands::plan::PlanArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
         Command::Merge(args) => commands::merge::run(args, ui),
         Command::Pull(args) => commands::pull::run(args, ui),
         Command::Recipe(args) => commands::recipe::run(args, ui),
+        Command::Plan(args) => commands::plan::run(args, ui),
     }
 }
 

@@ -4,8 +4,10 @@ use data::{Sample, Segment};
 use eval::Scores;
 use eval::arms::Rate;
 use flow::{Measured, Merged, Prepared};
+use plan::Buffer;
 use record::Recipe;
 use record::recipe::{Line, Origin};
+use serde_json::{Value, json};
 use train::End;
 
 /// Longest stretch of the first sample that is not trained and still shown whole, in characters.
@@ -209,6 +211,27 @@ pub fn merged(m: &Merged) -> String {
         100.0 * p.same_top,
         p.positions
     )
+}
+
+/// Buffers as a table, in their order.
+pub fn buffers(all: &[Buffer]) -> Vec<String> {
+    let width = all.iter().map(|b| b.name.chars().count()).max().unwrap_or(0);
+    all.iter().map(|b| format!("{:>10}  {:width$}  {:19}  {}", bytes(b.bytes), b.name, b.life.title(), b.why)).collect()
+}
+
+/// Buffers for programs.
+pub fn buffer_figures(all: &[Buffer]) -> Vec<Value> {
+    all.iter().map(|b| json!({ "name": b.name, "bytes": b.bytes, "lives": b.life.title(), "why": b.why })).collect()
+}
+
+/// `38.05 GiB`, `512.0 MiB`, `1.5 KiB`.
+pub fn bytes(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        _ if n >= 1024.0 * 1024.0 * 1024.0 => format!("{:.2} GiB", n / 1024.0 / 1024.0 / 1024.0),
+        _ if n >= 1024.0 * 1024.0 => format!("{:.1} MiB", n / 1024.0 / 1024.0),
+        _ => format!("{:.1} KiB", n / 1024.0),
+    }
 }
 
 /// `7.2 s`, `3 min 05 s`, `2 h 10 min`.

@@ -12,5 +12,7 @@ mod help;
 mod models;
 #[path = "all/path.rs"]
 mod path;
+#[path = "all/plans.rs"]
+mod plans;
 #[path = "all/stops.rs"]
 mod stops;

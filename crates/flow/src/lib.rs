@@ -6,6 +6,7 @@
 mod combine;
 mod demo;
 mod error;
+mod foresee;
 mod measure;
 mod prepare;
 mod ready;
@@ -15,8 +16,9 @@ mod teach;
 pub use combine::{Merged, combine};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
+pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
-pub use prepare::{Prepared, prepare, write_pack};
+pub use prepare::{Prepared, material, prepare, write_pack};
 pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
 pub use talk::Talk;
 pub use teach::{parameters, teach};

@@ -4,11 +4,12 @@ use crate::Error;
 use data::{Example, PackFacts, PackOptions, Packed, ReadOptions, Sample, TooLong};
 use model::Folder;
 use model::random::{Stream, order};
-use record::pack::{Kind, Replay};
+use record::pack::{Kind, Pack, Replay};
 use record::recipe::{Objective, OverLong};
 use record::{Meta, Recipe, RunFolder};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use train::Material;
 
 /// Rendered samples shown before training.
 const SAMPLES: usize = 3;
@@ -185,6 +186,23 @@ fn check_leak<'a>(known: &HashSet<String>, held_out: impl IntoIterator<Item = &'
         None => Ok(()),
         Some(first) => Err(Error::Leak { path: path.into(), count: leaked.len(), of: held_out.len(), line: first.source.line }),
     }
+}
+
+/// What a run would be made of, without writing it.
+pub fn material(prepared: &Prepared, folder: &Folder) -> Material {
+    let replay = Replay { source: String::new(), source_sha: String::new(), sequences: prepared.replay.len() as u64 };
+    let meta = Meta {
+        vocab: folder.dims.vocab as u32,
+        template_sha: String::new(),
+        tokenizer_sha: String::new(),
+        source: String::new(),
+        source_sha: String::new(),
+        system: None,
+        kind: prepared.kind,
+        replay: (!prepared.replay.is_empty()).then_some(replay),
+    };
+    let examples = [prepared.packed.as_slice(), &prepared.replay].concat();
+    Material::of(Pack { meta, examples, sha256: String::new() }, prepared.validation.clone())
 }
 
 /// Writes the packs of a run.

@@ -36,10 +36,15 @@ fn adapter_config(recipe: &Recipe, dims: &Dims, base: &str) -> AdapterConfig {
 /// # Errors
 /// As [`beginning`].
 pub fn parameters(recipe: &Recipe, dims: &Dims) -> Result<usize, Error> {
+    Ok(places(recipe, dims)?.len())
+}
+
+/// What a recipe trains, and where it lies.
+pub(crate) fn places(recipe: &Recipe, dims: &Dims) -> Result<Places, Error> {
     if recipe.train.method == recipe::Method::Full {
-        return Ok(Places::of_model(dims).len());
+        return Ok(Places::of_model(dims));
     }
-    Ok(Places::of_adapter(dims, &adapter_config(recipe, dims, &recipe.model.base))?.len())
+    Ok(Places::of_adapter(dims, &adapter_config(recipe, dims, &recipe.model.base))?)
 }
 
 /// What training begins with: a fresh adapter, or all weights of the base.

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::fields::{parse_object, read_object};
 use crate::weights::find_gguf;
 use crate::{Error, gguf};
 
@@ -116,15 +117,26 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// Reads the configuration of a model folder or a .gguf file.
+    /// Reads the configuration of a model folder, of a config.json by itself, or of a .gguf file.
     ///
     /// # Errors
     /// What is missing or unusable, by file and field; `NoModel` if there is nothing to read.
     pub fn open(path: &Path) -> Result<ModelConfig, Error> {
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+            return from_hf::of_object(path, read_object(path)?);
+        }
         if path.is_dir() && path.join("config.json").exists() {
             return ModelConfig::from_folder(path);
         }
         ModelConfig::from_gguf(&gguf::File::open(&find_gguf(path)?)?)
+    }
+
+    /// Reads the text of a config.json; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::from_folder`]; `Json` or `Malformed` for a text that is no JSON object.
+    pub fn from_text(name: &Path, text: &str) -> Result<ModelConfig, Error> {
+        from_hf::of_object(name, parse_object(name, text.as_bytes())?)
     }
 
     /// Reads config.json (as transformers 4 or 5 spells it) and generation_config.json, if there is one.

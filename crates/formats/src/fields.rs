@@ -114,8 +114,12 @@ impl<'a> Fields<'a> {
 
 /// Reads a JSON file that must hold an object.
 pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, Error> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    match serde_json::from_slice(&bytes) {
+    parse_object(path, &fs::read(path).map_err(|e| Error::io(path, "read", e))?)
+}
+
+/// As [`read_object`], of bytes that were read before.
+pub(crate) fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
+    match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Error::malformed(path, "the content", brief(&other.to_string()), "a JSON object")),
         Err(source) => Err(Error::Json { path: PathBuf::from(path), source }),

@@ -34,4 +34,14 @@ impl Mapped {
     pub fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
     }
+
+    /// Gives the pages that were read back to the system, which reads them again if they are asked for again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(map) = &self.map {
+            // SAFETY: the mapping is read-only and of a file, so a page that is dropped holds nothing that the file does
+            // not hold. A system that refuses only keeps the pages.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
 }

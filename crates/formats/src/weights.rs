@@ -326,6 +326,14 @@ impl Weights {
         stored.read_f32(out)
     }
 
+    /// Gives the pages of the files that were read back to the system: what was decoded lies in memory once already.
+    pub fn release(&self) {
+        match &self.files {
+            Files::Safetensors(files) => files.iter().for_each(safetensors::File::release),
+            Files::Gguf(file) => file.release(),
+        }
+    }
+
     fn check_shape(&self, name: &str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
         if found == expected {
             return Ok(());

@@ -132,9 +132,11 @@ impl Loader<'_> {
     fn table(&mut self, name: &str, (outputs, inputs): (usize, usize)) -> Result<Weight, Error> {
         if let Hold::Quantised(_) | Hold::Stored = self.hold {
             let coded = self.files.coded(name, &[outputs, inputs])?;
+            self.files.release();
             return Ok(Weight::coded(Box::new(Rows { coded: Arc::new(coded), from: 0, outputs })));
         }
         self.read(name, outputs, inputs)?;
+        self.files.release();
         Ok(self.pack(0, outputs, inputs))
     }
 
@@ -188,6 +190,7 @@ impl Loader<'_> {
         if coded.is_none() {
             self.read(&name, rows, inputs)?;
         }
+        self.files.release();
         let bias =
             if modules::has_bias(d, module.linears.start) { self.vector(&format!("{}.bias", module.name), rows)? } else { Vec::new() };
         let mut from = 0;

@@ -34,8 +34,7 @@ impl Material {
     /// A pack that is missing, damaged, of the wrong kind, without anything to learn, or made for another vocabulary.
     pub fn read(folder: &RunFolder, recipe: &Recipe, vocab: usize) -> Result<Material, Error> {
         let (pack, sha) = read(&folder.pack(), recipe, vocab)?;
-        let replayed = pack.meta.replay.as_ref().map_or(0, |replay| replay.sequences as usize) / pack.meta.kind.width();
-        let mut material = Material { pack, replayed, validation: Vec::new(), sha, validation_sha: None };
+        let mut material = Material { sha, ..Material::of(pack, Vec::new()) };
         if material.units() == 0 {
             return Err(Error::Nothing { path: folder.pack(), examples: 0, supervised: 0 });
         }
@@ -44,6 +43,12 @@ impl Material {
             (material.validation, material.validation_sha) = (pack.examples, Some(sha));
         }
         Ok(material)
+    }
+
+    /// What is about to be written, as it will be read.
+    pub fn of(pack: Pack, validation: Vec<Example>) -> Material {
+        let replayed = pack.meta.replay.as_ref().map_or(0, |replay| replay.sequences as usize) / pack.meta.kind.width();
+        Material { pack, replayed, validation, sha: String::new(), validation_sha: None }
     }
 
     /// Units of the new task.

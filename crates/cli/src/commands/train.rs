@@ -1,10 +1,11 @@
 //! `tunesmith train`: run a recipe to its end, or onward from where it stopped.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
-use crate::{clock, figures, place, show, stop};
-use flow::{Ready, Watch};
+use crate::{clock, figures, memory, place, show, stop};
+use flow::{Ready, Room, Watch};
 use model::Folder;
+use plan::cpu::Plan;
 use record::{Event, Recipe, RunFolder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ pub const USUAL: &str = "tunesmith.toml";
 const EXAMPLE: &str = "\
 Examples:
   tunesmith train --dry-run                  read everything, show what would be trained, stop
+  tunesmith train --plan                     every buffer of the run on this machine, and stop
   tunesmith train tickets.toml --set train.lr=1e-3
   tunesmith train --resume runs/tickets-1    go on where it stopped";
 
@@ -34,7 +36,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, from its newest checkpoint
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "changes", "dry_run"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "changes", "dry_run", "plan"])]
     resume: Option<PathBuf>,
     /// Change one setting of the recipe (can be repeated)
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -42,6 +44,9 @@ pub struct TrainArgs {
     /// Show what would be trained, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Show what the run would need in memory, and stop
+    #[arg(long, conflicts_with = "dry_run")]
+    plan: bool,
     /// Threads; 0 means all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -79,10 +84,16 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
             "pairs": f.pairs, "replay": prepared.replay.len() / prepared.kind.width(),
             "validation": prepared.validation.len() / prepared.kind.width(), "rewritten": f.rewritten.len(), "notes": recipe.notes(),
         }));
-        let changes: String = args.changes.iter().map(|change| format!(" --set '{change}'")).collect();
-        ui.next(&[(format!("tunesmith train {}{changes}", args.recipe.display()), "train it")]);
+        ui.next(&[(again(args), "train it")]);
         return Ok(());
     }
+    let free = memory::free();
+    let room = flow::foresee(&recipe, &folder, &flow::material(&prepared, &folder), args.threads, free)?;
+    if args.plan {
+        foreseen(args, &room.plan, free, ui);
+        return Ok(());
+    }
+    require(&room, free)?;
     let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
 
     // Do.
@@ -112,6 +123,12 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     let model = place::model(&recipe.model.base, ui)?;
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
+    if run.pack().is_file() {
+        let folder = Folder::open(&model)?;
+        let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
+        let free = memory::free();
+        require(&flow::foresee(&recipe, &folder, &material, args.threads, free)?, free)?;
+    }
     let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
     flow::pin(&mut ready.folder, &recipe);
     // The training pack is written last.
@@ -132,6 +149,38 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Shows the plan of a recipe.
+fn foreseen(args: &TrainArgs, plan: &Plan, free: Option<u64>, ui: &mut Ui) {
+    let fits = free.map(|free| plan.peak_bytes <= free);
+    ui.say(format!("\nMemory {}", plan.when));
+    show::buffers(&plan.buffers).iter().for_each(|line| ui.say(line));
+    let have = free.map_or("this system does not say what is free".to_string(), |n| format!("this machine can spare {}", show::bytes(n)));
+    ui.say(format!("{:>10}  at the peak; {have}", show::bytes(plan.peak_bytes)));
+    ui.json(json!({
+        "plan": true, "peak_bytes": plan.peak_bytes, "when": plan.when, "fits": fits, "free_bytes": free,
+        "buffers": show::buffer_figures(&plan.buffers),
+    }));
+    ui.next(&[(again(args), "train it")]);
+}
+
+/// The command without what made it stop.
+fn again(args: &TrainArgs) -> String {
+    let changes: String = args.changes.iter().map(|change| format!(" --set '{change}'")).collect();
+    format!("tunesmith train {}{changes}", args.recipe.display())
+}
+
+/// Refuses a run that would end in the middle for want of memory.
+fn require(room: &Room, free: Option<u64>) -> Result<(), Fault> {
+    let Some(free) = free.filter(|free| room.plan.peak_bytes > *free) else { return Ok(()) };
+    let (needs, has) = (show::bytes(room.plan.peak_bytes), show::bytes(free));
+    let fault = Fault::new(Kind::Machine, format!("this run needs {needs} of memory {}; found {has} free", room.plan.when));
+    let fault = match room.smaller {
+        Some(tokens) => fault.hint(format!("smaller micro-batches, the same result: --set train.micro_tokens={tokens}")),
+        None => fault.hint("a smaller model, or a machine with more memory"),
+    };
+    Err(fault.hint("what needs it: tunesmith train --plan"))
+}
+
 fn pack(ready: &Ready, recipe: &Recipe, run: &RunFolder) -> Result<(), Fault> {
     let prepared = flow::prepare(recipe, &ready.folder)?;
     Ok(flow::write_pack(&prepared, recipe, &ready.folder, run)?)
@@ -142,6 +191,7 @@ pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
     let name = run.path().display();
     let mut all = figures::trained(end);
     all.insert("run".into(), json!(run.path()));
+    all.insert("peak_bytes".into(), json!(memory::peak()));
     if !end.finished {
         ui.say(format!("Stopped after step {} as asked, and saved in {name}.", end.steps));
         ui.json(all.into());
@@ -159,4 +209,22 @@ pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
         (format!("tunesmith eval {name}"), "compare it with its base on the held-out examples"),
         (format!("tunesmith chat {name}"), "talk to it"),
     ]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_needs_more_than_there_is_is_refused() {
+        let room = |peak_bytes, smaller| Room { plan: Plan { peak_bytes, buffers: Vec::new(), when: "in training" }, smaller };
+        assert!(require(&room(10 << 20, None), Some(10 << 20)).is_ok());
+        assert!(require(&room(10 << 20, None), None).is_ok());
+        let fault = require(&room(3 << 30, Some(512)), Some(1 << 30)).unwrap_err();
+        assert_eq!(fault.kind, Kind::Machine);
+        assert_eq!(fault.what, "this run needs 3.00 GiB of memory in training; found 1.00 GiB free");
+        assert!(fault.hints[0].contains("train.micro_tokens=512"), "{fault}");
+        let fault = require(&room(3 << 30, None), Some(1 << 30)).unwrap_err();
+        assert!(fault.hints[0].contains("smaller model"), "{fault}");
+    }
 }

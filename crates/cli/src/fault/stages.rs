@@ -116,3 +116,16 @@ impl From<flow::Error> for Fault {
         }
     }
 }
+
+impl From<plan::Error> for Fault {
+    fn from(e: plan::Error) -> Fault {
+        use plan::Error as E;
+        let hint = match e {
+            E::Model { .. } | E::Method { .. } | E::Gpu { .. } => "all names, with examples: tunesmith plan --help",
+            E::Number { .. } => "what each number means: tunesmith plan --help",
+            E::Unfit { .. } => "take another method; their names: tunesmith plan --help",
+        };
+        let kind = if matches!(e, E::Unfit { .. }) { Kind::Yours } else { Kind::Usage };
+        Fault::new(kind, &e).hint(hint)
+    }
+}

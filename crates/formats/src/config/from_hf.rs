@@ -11,13 +11,7 @@ use crate::fields::{Fields, read_object, read_object_if_there};
 
 pub(super) fn read(folder: &Path) -> Result<ModelConfig, Error> {
     let path = folder.join("config.json");
-    let object = read_object(&path)?;
-    let fields = Fields { path: &path, prefix: "", object: &object };
-    let family = family(&fields)?;
-    refuse(&fields)?;
-    let mut config = sizes(&fields, family)?;
-    rotary(&fields, &mut config)?;
-    config.check(&path)?;
+    let mut config = of_object(&path, read_object(&path)?)?;
     let generation_path = folder.join("generation_config.json");
     if let Some(object) = read_object_if_there(&generation_path)? {
         let fields = Fields { path: &generation_path, prefix: "", object: &object };
@@ -28,6 +22,17 @@ pub(super) fn read(folder: &Path) -> Result<ModelConfig, Error> {
         config.pad = fields.id("pad_token_id")?.or(config.pad);
         config.raw_generation = Value::Object(object);
     }
+    Ok(config)
+}
+
+/// A config.json alone; `path` is for the errors.
+pub(super) fn of_object(path: &Path, object: Object) -> Result<ModelConfig, Error> {
+    let fields = Fields { path, prefix: "", object: &object };
+    let family = family(&fields)?;
+    refuse(&fields)?;
+    let mut config = sizes(&fields, family)?;
+    rotary(&fields, &mut config)?;
+    config.check(path)?;
     config.raw = Value::Object(object);
     Ok(config)
 }

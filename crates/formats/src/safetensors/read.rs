@@ -71,6 +71,11 @@ impl File {
         Ok(File { mapped, metadata, tensors, index })
     }
 
+    /// Gives the pages that were read back to the system: a tensor that was decoded needs them no longer.
+    pub fn release(&self) {
+        self.mapped.release();
+    }
+
     /// The path it was opened from.
     pub fn path(&self) -> &Path {
         &self.mapped.path

@@ -150,3 +150,35 @@ fn folders_without_a_model_say_what_they_hold() {
     fs::write(at.join("notes.txt"), b"x").unwrap();
     assert!(words(Weights::open(&at.join("notes.txt")), at).contains("found another file"));
 }
+
+/// Pages of files that this process holds, in KiB.
+#[cfg(target_os = "linux")]
+fn file_pages() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("RssFile:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_of_a_decoded_tensor_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    // 64 MiB: far more than other tests of this process map meanwhile.
+    let rows = 1 << 14;
+    let entries = [Entry { name: "w".to_string(), dtype: Dtype::F32, shape: vec![rows, 1024] }];
+    let mut writer = Writer::create(&folder.path().join("model.safetensors"), &entries, &BTreeMap::new()).unwrap();
+    let values: Vec<f32> = (0..rows * 1024).map(|i| i as f32).collect();
+    writer.put_f32("w", &values).unwrap();
+    writer.finish().unwrap();
+    let weights = Weights::open(folder.path()).unwrap();
+    let before = file_pages();
+    let mut out = vec![0f32; rows * 1024];
+    weights.tensor("w").unwrap().read_f32(&mut out).unwrap();
+    let held = file_pages();
+    weights.release();
+    let after = file_pages();
+    assert!(held > before + 50_000 && after < before + 10_000, "{before}, {held}, {after} KiB");
+    // What is read again is the same.
+    weights.load_f32("w", &[rows, 1024], &mut out).unwrap();
+    assert!(out == values);
+}

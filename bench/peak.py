@@ -1,0 +1,90 @@
+"""Planned memory against measured, on the CPU: trains a few steps under several settings and compares.
+
+    python3 bench/peak.py TUNESMITH MODEL FOLDER [BINARY'S OPTIONS ...]
+
+TUNESMITH is the binary, MODEL a model's folder or .gguf file, FOLDER a place for the projects. Each configuration is
+planned (`train --plan --json`), then run (`train --json`), and the highest resident size that the process saw (VmHWM)
+is set against the plan. Prints one line a configuration and the worst deviation; ends with 1 if that is above 3 %.
+Python 3.9 or later, no packages. Linux, since VmHWM is Linux's.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+LIMIT = 0.03
+
+# (examples a step, words of an example, tokens a micro-batch, rank, precision, prefix shared, threads); a word is 3 to 4 tokens
+CONFIGURATIONS = [
+    (1, 10, 512, 16, "f32", True, 2),
+    (4, 25, 512, 16, "f32", True, 2),
+    (8, 25, 1024, 16, "f32", False, 2),
+    (16, 25, 2048, 16, "f32", False, 2),
+    (16, 25, 2048, 16, "f32", True, 1),
+    (16, 60, 4096, 16, "f32", False, 2),
+    (8, 25, 1024, 1, "f32", False, 2),
+    (8, 25, 1024, 64, "f32", False, 2),
+    (4, 200, 2048, 8, "f32", False, 2),
+    (8, 25, 1024, 16, "bf16", False, 2),
+    (16, 25, 2048, 16, "bf16", False, 2),
+    (2, 350, 4096, 16, "bf16", True, 2),
+]
+
+
+def project(folder, model, examples, words):
+    """So many training examples of about `words` words, and one held out."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def row(number):
+        text = " ".join(f"word{(number * 37 + i * i) % 997}" for i in range(words))
+        return json.dumps({"instruction": f"Ticket {number}: {text[: len(text) // 2]}", "response": text[len(text) // 2 :]})
+
+    (folder / "train.jsonl").write_text("".join(row(n) + "\n" for n in range(examples)))
+    (folder / "eval.jsonl").write_text(row(99) + "\n")
+    (folder / "tunesmith.toml").write_text(
+        f"[model]\nbase = {json.dumps(str(model))}\n[data]\ntrain = \"train.jsonl\"\neval = \"eval.jsonl\"\n"
+    )
+
+
+def call(binary, folder, args):
+    done = subprocess.run([binary, *args, "--json"], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(args)}: exit {done.returncode}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def main():
+    binary, model, place = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+    extra = sys.argv[4:]
+    worst = 0.0
+    print(f"{'batch':>5} {'words':>5} {'micro':>5} {'rank':>4} {'type':>4} {'share':>5} {'thr':>3} {'planned MiB':>11} {'measured':>9} {'off':>7}")
+    for number, (batch, words, micro, rank, precision, share, threads) in enumerate(CONFIGURATIONS):
+        folder = place / str(number)
+        # One step: every micro-batch of the run is seen, the largest too.
+        project(folder, model, batch, words)
+        settings = {
+            "train.batch": batch,
+            "train.micro_tokens": micro,
+            "train.epochs": 1,
+            "adapter.rank": rank,
+            "train.precision": precision,
+            "train.share_prefix": str(share).lower(),
+        }
+        args = ["train", "--threads", str(threads), *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")), *extra]
+        plan = call(binary, folder, [*args, "--plan"])
+        run = call(binary, folder, args)
+        planned, measured = plan["peak_bytes"], run["peak_bytes"]
+        off = planned / measured - 1
+        worst = max(worst, abs(off))
+        print(
+            f"{batch:5} {words:5} {micro:5} {rank:4} {precision:>4} {str(share):>5} {threads:3}"
+            f" {planned / 2**20:11.1f} {measured / 2**20:9.1f} {100 * off:+6.1f} %  highest {plan['when']}",
+            flush=True,
+        )
+    print(f"worst deviation {100 * worst:.1f} %, at most {100 * LIMIT:.0f} % wanted")
+    sys.exit(worst > LIMIT)
+
+
+if __name__ == "__main__":
+    main()
