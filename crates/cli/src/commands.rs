@@ -6,4 +6,5 @@ pub mod eval;
 pub mod merge;
 pub mod pull;
 pub mod recipe;
+pub mod track;
 pub mod train;

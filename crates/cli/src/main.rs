@@ -48,6 +48,7 @@ enum Command {
     Merge(commands::merge::MergeArgs),
     Pull(commands::pull::PullArgs),
     Recipe(commands::recipe::RecipeArgs),
+    Track(commands::track::TrackArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +81,7 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
         Command::Merge(args) => commands::merge::run(args, ui),
         Command::Pull(args) => commands::pull::run(args, ui),
         Command::Recipe(args) => commands::recipe::run(args, ui),
+        Command::Track(args) => commands::track::run(args, ui),
     }
 }
 

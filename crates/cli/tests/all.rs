@@ -12,3 +12,5 @@ mod models;
 mod path;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/trackers.rs"]
+mod trackers;

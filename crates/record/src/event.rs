@@ -214,7 +214,8 @@ pub fn read(path: &Path) -> Result<Events> {
     Ok(Events { events, half_bytes: (bytes.len() - whole) as u64 })
 }
 
-fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Event> {
+/// The event in one line of a log.
+pub(crate) fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Event> {
     let bad = |message: String| Error::BadEvent { path: path.to_path_buf(), line, message };
     let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|cause| bad(cause.to_string()))?;
     let Some(object) = value.as_object_mut() else {

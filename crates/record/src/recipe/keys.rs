@@ -274,6 +274,36 @@ pub(super) const KEYS: &[Key] = &[
         |r| Value::Whole(i64::from(r.eval.batch)),
         |r, v| put(&mut r.eval.batch, narrow(v, 1, 65_536)),
     ),
+    free(
+        "track.mlflow",
+        "a run tells nobody unless asked; the address of an MLflow server sends its record there as well",
+        |r| r.track.mlflow.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.mlflow, optional(v, address)),
+    ),
+    free(
+        "track.experiment",
+        "the run's name without its number: runs of one recipe stand side by side",
+        |r| r.track.experiment.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.experiment, optional(v, |v| v.text("the name of an experiment"))),
+    ),
+    free(
+        "track.mlflow_model",
+        "a model is registered only under a name that somebody chose",
+        |r| r.track.mlflow_model.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.mlflow_model, optional(v, registered)),
+    ),
+    free(
+        "track.wandb",
+        "the name of a project writes a file for `wandb sync` into the run's folder",
+        |r| r.track.wandb.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.wandb, optional(v, |v| v.text("the name of a project"))),
+    ),
+    free(
+        "track.tensorboard",
+        "files for TensorBoard are written where somebody looks at them",
+        |r| Value::Flag(r.track.tensorboard),
+        |r, v| put(&mut r.track.tensorboard, v.flag()),
+    ),
 ];
 
 /// Stores what was read; a refused value changes nothing.
@@ -293,6 +323,23 @@ fn optional<T>(value: &Value, read: fn(&Value) -> Result<T, Refusal>) -> Result<
         Value::Unset => Ok(None),
         set => read(set).map(Some),
     }
+}
+
+/// An address of HTTP without a password in it: a recipe is copied to where it would be read.
+fn address(value: &Value) -> Result<String, Refusal> {
+    let wanted = "an address as in \"http://mlflow:5000\", without user and password (the environment holds those)";
+    let text = value.text(wanted)?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let plain = !host.is_empty() && !text.contains(['@', '?', '#']) && !text.contains(char::is_whitespace);
+    if plain { Ok(text) } else { Err(Refusal::Range(wanted.to_string())) }
+}
+
+/// A name that MLflow's registry takes and that needs no quoting in its searches.
+fn registered(value: &Value) -> Result<String, Refusal> {
+    let wanted = "a model's name of letters, digits, `-`, `_`, `.` and spaces";
+    let text = value.text(wanted)?;
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+    if text.chars().all(fits) { Ok(text) } else { Err(Refusal::Range(wanted.to_string())) }
 }
 
 fn betas(value: &Value) -> Result<[f64; 2], Refusal> {
