@@ -273,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn numbers_read_back_as_the_same_bits() {
+        let (_dir, path) = log_of(0);
+        let mut log = Log::open(&path).unwrap();
+        // A reader that rounds twice misses each of these by the last bit.
+        let losses = [3.818_537_361_121_798_8, 0.000_122_222_222_222_222_21, 18_334.974_750_120_487, 1.0 / 3.0, 5e-324];
+        for loss in losses {
+            log.append(&Event::Finished { steps: 1, loss_first: loss, loss_last: loss, seconds: 1.0 }).unwrap();
+        }
+        let read = read(&path).unwrap().events;
+        let bits = |e: &Event| if let Event::Finished { loss_first, .. } = e { loss_first.to_bits() } else { 0 };
+        assert_eq!(read.iter().map(bits).collect::<Vec<_>>(), losses.map(f64::to_bits));
+    }
+
+    #[test]
     fn a_loss_that_is_no_number_is_refused() {
         let (_dir, path) = log_of(1);
         let mut log = Log::open(&path).unwrap();

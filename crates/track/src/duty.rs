@@ -28,12 +28,12 @@ pub(crate) trait Sink: Send {
     fn refused(&mut self) -> Vec<Error> {
         Vec::new()
     }
-    /// Sends all that the record holds now.
+    /// Sends what the record holds now, for about one tick.
     ///
     /// # Errors
     /// The first thing that stops it; the next call goes on from there.
     fn advance(&mut self) -> Result<()>;
-    /// As [`Sink::advance`], and says what the run came to.
+    /// Sends all that the record holds, and says what the run came to.
     ///
     /// # Errors
     /// As [`Sink::advance`].
@@ -56,8 +56,6 @@ struct Duty {
     state: State,
     /// Failures in a row.
     failures: u32,
-    /// Refusals that were told already.
-    said: Vec<String>,
     faults: Vec<Error>,
 }
 
@@ -82,7 +80,7 @@ impl Duties {
         if let Some(mlflow) = &options.mlflow {
             sinks.push(Box::new(Server::new(mlflow, options, run)));
         }
-        let duty = |sink| Duty { sink, state: State::Ready, failures: 0, said: Vec::new(), faults: Vec::new() };
+        let duty = |sink| Duty { sink, state: State::Ready, failures: 0, faults: Vec::new() };
         Duties { run: run.clone(), pace: options.pace, duties: sinks.into_iter().map(duty).collect(), lock: None, said: None }
     }
 
@@ -142,11 +140,12 @@ impl Duty {
             _ => {}
         }
         let done = self.sink.advance();
-        let mut lines = self.refusals();
+        self.keep_refusals();
+        let mut lines = Vec::new();
         match done {
             Ok(()) => {
                 if self.failures > 0 {
-                    lines.push(format!("{} is back; what it missed was sent", self.sink.name()));
+                    lines.push(format!("{} is back and is told what it missed", self.sink.name()));
                 }
                 (self.state, self.failures) = (State::Ready, 0);
             }
@@ -174,7 +173,7 @@ impl Duty {
         for attempt in 1.. {
             self.sink.hurry(until);
             let done = self.sink.close(how);
-            self.refusals();
+            self.keep_refusals();
             let Err(error) = done else { return true };
             let wait = pause(pace, attempt);
             // At a run's end the time decides, in the command the count.
@@ -188,18 +187,13 @@ impl Duty {
         false
     }
 
-    /// Refusals of parts: kept once, and told once.
-    fn refusals(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// Keeps the refusals of parts, each once; they are told at the end, since curves go on without them.
+    fn keep_refusals(&mut self) {
         for error in self.sink.refused() {
-            let line = format!("{}: {error}", self.sink.name());
-            if !self.said.contains(&line) {
-                self.said.push(line.clone());
+            if !self.faults.iter().any(|known| known.to_string() == error.to_string()) {
                 self.faults.push(error);
-                lines.push(line);
             }
         }
-        lines
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Error {
 
     /// The answer is not what an MLflow server says.
     #[error("{url} answered {found}, expected {expected}")]
-    Answer { url: String, found: String, expected: &'static str },
+    Answer { url: String, status: u16, found: String, expected: &'static str },
 
     /// The server keeps files at a place that only its clients with cloud credentials reach.
     #[error(

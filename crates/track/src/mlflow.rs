@@ -12,7 +12,7 @@ mod web;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use record::{Follow, RunFolder, hash};
 use serde_json::{Value, json};
@@ -53,6 +53,9 @@ pub(crate) struct Server {
     unsure: bool,
     refused: Vec<Error>,
     sent: u64,
+    /// How long a look at the record may go on sending, so that a slow server cannot hold up the run's end.
+    tick: Duration,
+    turn: Option<Instant>,
 }
 
 struct Point {
@@ -80,6 +83,8 @@ impl Server {
             unsure: true,
             refused: Vec::new(),
             sent: 0,
+            tick: options.pace.tick,
+            turn: None,
         }
     }
 
@@ -124,7 +129,7 @@ impl Server {
         let text = |field: &str| info[field].as_str().map(str::to_string);
         let (Some(run_id), Some(artifacts), Some(status)) = (text("run_id"), text("artifact_uri"), text("status")) else {
             let (url, found) = (format!("{uri}/api/2.0/mlflow/runs/create"), "a run without run_id, artifact_uri and status".to_string());
-            return Err(Error::Answer { url, found, expected: "all three" });
+            return Err(Error::Answer { url, status: 200, found, expected: "all three" });
         };
         let position = Position::new(&uri, &experiment, &run_id, &artifacts, &status);
         position.write(&path)?;
@@ -241,7 +246,7 @@ impl Server {
         Ok(())
     }
 
-    /// All that the record holds now; points that could not be sent are the first of the next call.
+    /// All that the record holds now, or as much as one turn allows; what is left is first in the next call.
     fn catch_up(&mut self) -> Result<()> {
         let mut more = true;
         while more {
@@ -254,6 +259,9 @@ impl Server {
             self.parameters()?;
             while !self.points.is_empty() {
                 self.batch()?;
+                if self.turn.is_some_and(|turn| Instant::now() >= turn) {
+                    return Ok(());
+                }
             }
         }
         self.tag()
@@ -344,11 +352,13 @@ impl Sink for Server {
     }
 
     fn advance(&mut self) -> Result<()> {
+        self.turn = Some(Instant::now() + self.tick);
         self.catch_up()?;
         self.status(Ended::Running)
     }
 
     fn close(&mut self, how: Ended) -> Result<()> {
+        self.turn = None;
         self.catch_up()?;
         if how == Ended::Running {
             return self.status(how);
@@ -390,7 +400,7 @@ fn required(value: &Value, call: &str) -> Result<String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err(Error::Answer { url: call.to_string(), found: "no identifier".to_string(), expected: "one" }),
+        _ => Err(Error::Answer { url: call.to_string(), status: 200, found: "no identifier".to_string(), expected: "one" }),
     }
 }
 

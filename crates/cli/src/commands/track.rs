@@ -106,6 +106,7 @@ fn say(run: &RunFolder, told: &[Told], ui: &mut Ui) {
     for one in told {
         if one.complete {
             ui.say(format!("{}: {}", one.name, one.place));
+            one.faults.iter().for_each(|error| ui.warn(&format!("{}: {error}", one.name)));
             continue;
         }
         let why = one.faults.last().map_or(String::new(), |error| format!(" ({error})"));

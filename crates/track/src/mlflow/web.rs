@@ -35,6 +35,8 @@ impl Web {
             .tls_config(tls)
             .user_agent(concat!("tunesmith/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
+            // A server closes a connection that rests between two steps; a call on it would seem to fail.
+            .max_idle_connections(0)
             .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
             .timeout_resolve(Some(pace.answer))
             .timeout_connect(Some(pace.answer));
@@ -80,7 +82,11 @@ impl Web {
             request = request.header("Authorization", value);
         }
         let sent = request.config().timeout_global(Some(time)).build().send(bytes);
-        self.read(&url, sent).map(drop)
+        match self.read(&url, sent) {
+            // An upload is answered with nothing at all.
+            Err(Error::Answer { status: 200..=299, .. }) => Ok(()),
+            answered => answered.map(drop),
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -108,14 +114,17 @@ impl Web {
         let text = |field: &str| value.as_ref().and_then(|value| value[field].as_str()).map(short);
         let said = || text("message").map_or(String::new(), |message| format!(": {message}"));
         match status {
-            200..=299 => {
-                value.ok_or(Error::Answer { url, found: "something else than JSON".to_string(), expected: "an MLflow server's JSON" })
-            }
+            200..=299 => value.ok_or(Error::Answer {
+                url,
+                status,
+                found: "something else than JSON".to_string(),
+                expected: "an MLflow server's JSON",
+            }),
             401 | 403 => Err(Error::Denied { url, status, said: said(), known: self.authorization.is_some() }),
             408 | 429 | 500..=599 => Err(away(&url, format!("HTTP {status}{}", said()))),
             _ => match text("error_code") {
                 Some(code) => Err(Error::Refused { url, status, code, message: text("message").unwrap_or_default() }),
-                None => Err(Error::Answer { url, found: format!("HTTP {status}"), expected: "an MLflow server's JSON" }),
+                None => Err(Error::Answer { url, status, found: format!("HTTP {status}"), expected: "an MLflow server's JSON" }),
             },
         }
     }

@@ -108,6 +108,20 @@ fn wait_for(fake: &Fake, points: usize) {
     }
 }
 
+/// What is told up to some ticks after the first line.
+fn lines(live: &track::Live) -> Vec<String> {
+    let began = Instant::now();
+    let mut lines = Vec::new();
+    while lines.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing is told");
+        std::thread::sleep(Duration::from_millis(2));
+        lines.extend(live.lines());
+    }
+    std::thread::sleep(Duration::from_millis(150));
+    lines.extend(live.lines());
+    lines
+}
+
 #[test]
 fn a_server_that_dies_in_the_middle_costs_nothing() {
     let fake = Fake::start();
@@ -147,7 +161,26 @@ fn a_server_that_dies_in_the_middle_costs_nothing() {
     assert_eq!(fake.run().status, "FINISHED");
     assert!(fake.state().faults.is_empty(), "every fault happened: {:?}", fake.state().faults);
     assert!(lines.iter().any(|line| line.starts_with("MLflow is told later: cannot reach")), "{lines:?}");
-    assert!(lines.iter().any(|line| line == "MLflow is back; what it missed was sent"), "{lines:?}");
+    assert!(lines.iter().any(|line| line == "MLflow is back and is told what it missed"), "{lines:?}");
+}
+
+#[test]
+fn a_slow_server_does_not_hold_up_the_end_of_a_run() {
+    let fake = Fake::start();
+    let bench = bench(&fake);
+    bench.finished(3000);
+    fake.state().delay = Duration::from_millis(200);
+    let mut options = bench.options(Login::Nobody);
+    options.pace.grace = Duration::from_millis(200);
+    let live = track::start(&bench.run, &options).unwrap();
+    wait_for(&fake, 1000);
+    let began = Instant::now();
+    let told = live.stop(Ended::Finished).unwrap().pop().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}, and 27 batches of 200 ms are left", began.elapsed());
+    assert!(!told.complete && matches!(told.faults[..], [Error::Away { .. }]), "{told:?}");
+    fake.state().delay = Duration::ZERO;
+    whole(&send(&bench));
+    assert_once(&fake, &bench);
 }
 
 #[test]
@@ -159,12 +192,10 @@ fn a_server_that_is_away_for_the_whole_run_is_told_later() {
     options.pace.grace = Duration::from_millis(300);
     let live = track::start(&bench.run, &options).unwrap();
     bench.finished(30);
-    std::thread::sleep(Duration::from_millis(100));
-    let lines = live.lines();
-    assert_eq!(lines.len(), 1, "it is told once: {lines:?}");
+    assert_eq!(lines(&live).len(), 1, "it is told once");
     let began = Instant::now();
     let told = live.stop(Ended::Finished).unwrap().pop().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(!told.complete && matches!(told.faults[..], [Error::Away { .. }]), "{told:?}");
     // The command gives up after some attempts, then succeeds when the server is there.
     assert!(matches!(send(&bench).faults[..], [Error::Away { .. }]));
@@ -261,8 +292,7 @@ fn who_sends_is_shown_and_a_refusal_is_told_once() {
     bench.finished(5);
     let login = Login::Password { user: "ann".into(), password: "pass:word".into() };
     let live = track::start(&bench.run, &bench.options(Login::Token("other".into()))).unwrap();
-    std::thread::sleep(Duration::from_millis(150));
-    let lines = live.lines();
+    let lines = lines(&live);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("HTTP 401: who are you?; the user, password or token that was sent may not do this"), "{lines:?}");
     assert_eq!(fake.state().calls.len(), 1, "a refusal is not asked for again");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -44,6 +45,8 @@ pub struct State {
     /// Nobody is at home.
     pub down: bool,
     pub faults: Vec<(String, Fault)>,
+    /// Before each answer.
+    pub delay: Duration,
     /// Method and path of each call that was read.
     pub calls: Vec<String>,
     /// The header that each call must have.
@@ -118,6 +121,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
+    let delay = state.lock().unwrap().delay;
+    std::thread::sleep(delay);
     let mut state = state.lock().unwrap();
     // It may have died while it read.
     if state.down {
@@ -134,7 +139,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     }
     let (status, value) = state.call(&method, &path, &body, matches!(fault, Some(Fault::HalfBatch)));
     match fault {
-        None => answer(&mut stream, status, &value.to_string()),
+        // The real server answers an upload with nothing.
+        None => answer(&mut stream, status, &if value.is_null() { String::new() } else { value.to_string() }),
         _ => Ok(()),
     }
 }
@@ -156,7 +162,7 @@ impl State {
         if let Some(name) = path.strip_prefix("/api/2.0/mlflow-artifacts/artifacts/") {
             assert_eq!(method, "PUT");
             self.artifacts.insert(name.to_string(), body.to_vec());
-            return (200, json!({}));
+            return (200, Value::Null);
         }
         let call = path.strip_prefix("/api/2.0/mlflow/").unwrap_or_else(|| panic!("{path}"));
         let (call, query) = call.split_once('?').unwrap_or((call, ""));
