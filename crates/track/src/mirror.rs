@@ -20,11 +20,11 @@ const DRAFT: &str = ".tmp-new";
 /// A foreign file format.
 pub(crate) trait Form: Send {
     fn name(&self) -> &'static str;
-    /// Where the file of this run belongs; its folder is made.
+    /// Where the file of this run belongs, given what is known of its end; its folder is made.
     ///
     /// # Errors
     /// What the disk says.
-    fn place(&mut self, run: &RunFolder, started: &Row) -> Result<PathBuf>;
+    fn place(&mut self, run: &RunFolder, started: &Row, how: Ended) -> Result<PathBuf>;
     /// The bytes before the first event.
     fn head(&mut self, run: &RunFolder, started: &Row) -> Vec<u8>;
     /// The bytes of one event.
@@ -35,7 +35,9 @@ pub(crate) trait Form: Send {
     ///
     /// # Errors
     /// What the disk says.
-    fn settle(&mut self, path: &Path) -> Result<()>;
+    fn settle(&mut self, _path: &Path) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Keeps a file of some form up to date.
@@ -62,7 +64,7 @@ impl<F: Form> Mirror<F> {
     }
 
     /// Writes what is new in the record.
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self, how: Ended) -> Result<()> {
         loop {
             let news = self.follow.look()?;
             if news.cut {
@@ -75,7 +77,7 @@ impl<F: Form> Mirror<F> {
                 let row = self.teller.tell(event);
                 self.points += row.points.len() as u64;
                 if row.starts() && self.open.is_none() {
-                    let path = self.form.place(&self.run, &row)?;
+                    let path = self.form.place(&self.run, &row, how)?;
                     let draft = path.with_file_name(DRAFT);
                     let file = File::create(&draft).map_err(|source| Error::io("write", &draft, source))?;
                     self.open = Some(Open { file, path, draft: Some(draft), closed: false });
@@ -132,12 +134,12 @@ impl<F: Form> Sink for Mirror<F> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        self.read()?;
+        self.read(Ended::Running)?;
         self.publish()
     }
 
     fn close(&mut self, how: Ended) -> Result<()> {
-        self.read()?;
+        self.read(how)?;
         if let Some(open) = self.open.as_mut().filter(|open| !open.closed && how != Ended::Running) {
             open.write(&self.form.tail(how))?;
             open.file.sync_all().map_err(|source| Error::io("sync", &open.path, source))?;

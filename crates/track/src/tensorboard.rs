@@ -30,7 +30,7 @@ impl Form for TensorBoard {
         "TensorBoard"
     }
 
-    fn place(&mut self, run: &RunFolder, started: &Row) -> Result<PathBuf> {
+    fn place(&mut self, run: &RunFolder, started: &Row, _how: Ended) -> Result<PathBuf> {
         let folder = run.track().join("tensorboard");
         std::fs::create_dir_all(&folder).map_err(|source| Error::io("make the folder", &folder, source))?;
         // Readers take files in the order of their names.

@@ -3,6 +3,8 @@
 //! Facts (checked with wandb 0.31.0): seven bytes of header, then LevelDB's log framing in
 //! blocks of 32768 bytes counted from the file's start, with a plain CRC-32 over type and
 //! bytes; each entry is a protobuf `Record`: header, run, history rows, summary, exit.
+//! `wandb sync` adds all rows of a file to those that the server has. So a file that was synced
+//! is left alone, and what comes later goes into a second file of the same run.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use record::{RunFolder, hash};
 use serde_json::{Map, Value, json};
 
 use crate::Ended;
-use crate::curve::{Row, setting};
+use crate::curve::{Row, Teller, setting};
 use crate::error::{Error, Result};
 use crate::mirror::Form;
 use crate::wire::{Message, crc32};
@@ -43,12 +45,14 @@ pub(crate) struct Wandb {
     row: Option<(u64, Map<String, Value>)>,
     summary: Map<String, Value>,
     passed: f64,
+    /// The last step that the server has from older files.
+    synced: Option<u64>,
 }
 
 impl Wandb {
     pub fn new(project: &str, settings: &[(String, String)]) -> Wandb {
         let (project, settings) = (project.to_string(), settings.to_vec());
-        Wandb { project, settings, id: String::new(), at: 0, records: 0, row: None, summary: Map::new(), passed: 0.0 }
+        Wandb { project, settings, id: String::new(), at: 0, records: 0, row: None, summary: Map::new(), passed: 0.0, synced: None }
     }
 
     fn record(&mut self, field: u32, message: Message) -> Vec<u8> {
@@ -88,15 +92,25 @@ impl Form for Wandb {
         "Weights & Biases"
     }
 
-    fn place(&mut self, run: &RunFolder, started: &Row) -> Result<PathBuf> {
+    fn place(&mut self, run: &RunFolder, started: &Row, how: Ended) -> Result<PathBuf> {
         let all = run.track().join("wandb");
-        let known = std::fs::read_dir(&all).ok().and_then(|entries| entries.flatten().find_map(|entry| id_of(&entry.path())));
-        let (folder, id) = known.unwrap_or_else(|| {
-            let place = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_path_buf());
-            let id = hash::sha256(format!("{} {:?}", place.display(), started.words).as_bytes())[..8].to_string();
-            // Whole seconds came from the record.
-            (all.join(format!("offline-run-{}-{id}", moment(started.time as u64))), id)
-        });
+        let mut known = folders(&all);
+        let newest = known.pop();
+        self.synced = known.iter().filter_map(|(folder, _)| synced(folder)).max();
+        let (folder, id) = match newest {
+            None => {
+                let place = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_path_buf());
+                let id = hash::sha256(format!("{} {:?}", place.display(), started.words).as_bytes())[..8].to_string();
+                (named(&all, started, 0, &id), id)
+            }
+            Some((folder, id)) => match synced(&folder) {
+                Some(step) if how == Ended::Running || last_step(run)? > step => {
+                    self.synced = self.synced.max(Some(step));
+                    (named(&all, started, known.len() + 1, &id), id)
+                }
+                _ => (folder, id),
+            },
+        };
         for part in ["files", "logs"] {
             let part = folder.join(part);
             std::fs::create_dir_all(&part).map_err(|source| Error::io("make the folder", &part, source))?;
@@ -126,7 +140,12 @@ impl Form for Wandb {
         if self.row.as_ref().is_some_and(|(step, _)| *step != row.step) {
             bytes = self.flush();
         }
-        let (_, held) = self.row.get_or_insert_with(|| (row.step, Map::new()));
+        let mut at_server = Map::new();
+        let held = if self.synced.is_some_and(|step| row.step <= step) {
+            &mut at_server
+        } else {
+            &mut self.row.get_or_insert_with(|| (row.step, Map::new())).1
+        };
         let numbers = row.points.iter().map(|(key, value)| (key.clone(), number(*value)));
         let words = row.words.iter().map(|(key, value)| (key.clone(), json!(value)));
         let marks = [("_step", json!(row.step)), ("_timestamp", json!(row.time)), ("_runtime", json!(row.passed))];
@@ -149,15 +168,6 @@ impl Form for Wandb {
         // A run of some years has seconds that fit.
         let exit = Message::new().whole(1, code).whole(2, self.passed as u64);
         [row, self.record(field::SUMMARY, summary), self.record(field::EXIT, exit)].concat()
-    }
-
-    fn settle(&mut self, path: &Path) -> Result<()> {
-        // `wandb sync` leaves this mark and then passes over the file, which holds more now.
-        let mark = path.with_extension("wandb.synced");
-        match std::fs::remove_file(&mark) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &mark, source)),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -189,10 +199,37 @@ fn number(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or_else(|| word.into(), Value::Number)
 }
 
-/// The folder and id of a run file that an earlier process began.
-fn id_of(folder: &Path) -> Option<(PathBuf, String)> {
-    let name = folder.file_name()?.to_str()?.strip_prefix("offline-run-")?;
-    Some((folder.to_path_buf(), name.rsplit('-').next()?.to_string()))
+/// The folders of a run's files, the oldest first, each with the run's id.
+fn folders(all: &Path) -> Vec<(PathBuf, String)> {
+    let id = |path: PathBuf| {
+        let id = path.file_name()?.to_str()?.strip_prefix("offline-run-")?.rsplit('-').next()?.to_string();
+        Some((path, id))
+    };
+    let mut folders: Vec<(PathBuf, String)> =
+        std::fs::read_dir(all).into_iter().flatten().flatten().filter_map(|entry| id(entry.path())).collect();
+    folders.sort();
+    folders
+}
+
+/// A new folder's name: a second for each older one, since `wandb sync` goes by the time in the name.
+fn named(all: &Path, started: &Row, older: usize, id: &str) -> PathBuf {
+    // Whole seconds came from the record.
+    all.join(format!("offline-run-{}-{id}", moment(started.time as u64 + older as u64)))
+}
+
+/// The last step that `wandb sync` has sent from a folder: it leaves a mark and the summary that it saw.
+fn synced(folder: &Path) -> Option<u64> {
+    let mark = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".wandb.synced");
+    std::fs::read_dir(folder).ok()?.flatten().any(mark).then_some(())?;
+    let summary: Value = serde_json::from_slice(&std::fs::read(folder.join("files/wandb-summary.json")).ok()?).ok()?;
+    // A step is far below 2^53.
+    summary["_step"].as_f64().map(|step| step as u64)
+}
+
+fn last_step(run: &RunFolder) -> Result<u64> {
+    let mut teller = Teller::default();
+    let events = record::event::read(&run.events())?.events;
+    Ok(events.iter().map(|event| teller.tell(event).step).max().unwrap_or(0))
 }
 
 /// Seconds since 1970 as `20260101_235959`, in UTC.

@@ -1,5 +1,7 @@
 //! The Weights & Biases file, read back by a reader of its own.
 
+use std::path::{Path, PathBuf};
+
 use record::Event;
 use serde_json::{Map, Value, json};
 use track::{Ended, Login};
@@ -51,9 +53,12 @@ fn items(message: &[u8], field: u64, key: u64) -> Map<String, Value> {
 }
 
 fn read(bench: &Bench) -> Read {
-    let path = bench.file(".wandb");
+    read_file(&bench.file(".wandb"))
+}
+
+fn read_file(path: &Path) -> Read {
     let mut read = Read { config: Map::new(), project: String::new(), rows: vec![], summary: Map::new(), exit: None };
-    for (at, record) in records(&std::fs::read(&path).unwrap()).iter().enumerate() {
+    for (at, record) in records(&std::fs::read(path).unwrap()).iter().enumerate() {
         assert_eq!(whole(record, 1), at as u64 + 1, "records are counted");
         let part = |field: u64| inner(record, field).pop();
         if at == 0 {
@@ -131,8 +136,6 @@ fn a_resumed_run_goes_on_in_the_same_file() {
     live.stop(Ended::Stopped).unwrap();
     let first = bench.file(".wandb");
     assert_eq!((losses(&read(&bench).rows), read(&bench).exit), (bench.losses(), Some(255)));
-    std::fs::write(first.with_extension("wandb.synced"), "").unwrap();
-
     let live = track::start(&bench.run, &bench.options(Login::Nobody)).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
     log.truncate_to(noted).unwrap();
@@ -141,10 +144,57 @@ fn a_resumed_run_goes_on_in_the_same_file() {
     std::thread::sleep(std::time::Duration::from_millis(50));
     log.append(&end(30)).unwrap();
     live.stop(Ended::Finished).unwrap();
-    assert!(!first.with_extension("wandb.synced").exists(), "what was synced has grown");
     assert_eq!(bench.file(".wandb"), first);
     let read = read(&bench);
     assert_eq!((losses(&read.rows), read.exit), (bench.losses(), Some(0)));
+}
+
+/// The files of the run, in the order in which `wandb sync` takes them.
+fn files(bench: &Bench) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(bench.run.track().join("wandb")).unwrap();
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let file = |folder: &PathBuf| folder.join(format!("run-{}.wandb", folder.to_str().unwrap().rsplit('-').next().unwrap()));
+    folders.iter().map(file).collect()
+}
+
+/// What `wandb sync` leaves after it has sent a file up to this step.
+fn mark(file: &Path, step: u64) {
+    std::fs::write(file.with_extension("wandb.synced"), "").unwrap();
+    std::fs::write(file.with_file_name("files").join("wandb-summary.json"), format!("{{\"_step\": {step}}}")).unwrap();
+}
+
+#[test]
+fn what_was_synced_is_not_in_a_later_file() {
+    let bench = bench();
+    let mut log = bench.log();
+    log.append(&started(30)).unwrap();
+    (1..=12).for_each(|number| log.append(&step(number, 2.0)).unwrap());
+    send(&bench);
+    let first = files(&bench)[0].clone();
+    mark(&first, 12);
+    let bytes = std::fs::read(&first).unwrap();
+    // Nothing new: nothing is written.
+    send(&bench);
+    assert_eq!((files(&bench), std::fs::read(&first).unwrap()), (vec![first.clone()], bytes.clone()));
+
+    let live = track::start(&bench.run, &bench.options(Login::Nobody)).unwrap();
+    (13..=20).for_each(|number| log.append(&step(number, 2.0)).unwrap());
+    log.append(&Event::Interrupted { step: 20 }).unwrap();
+    live.stop(Ended::Stopped).unwrap();
+    // Synced once more, and brought to its end by the command alone.
+    mark(&files(&bench)[1], 20);
+    (21..=30).for_each(|number| log.append(&step(number, 2.0)).unwrap());
+    log.append(&end(30)).unwrap();
+    send(&bench);
+    let files = files(&bench);
+    assert_eq!((files.len(), std::fs::read(&first).unwrap()), (3, bytes));
+    let parts: Vec<Read> = files.iter().map(|file| read_file(file)).collect();
+    assert_eq!(parts.iter().map(|part| part.rows.len()).collect::<Vec<_>>(), [12, 8, 10]);
+    assert_eq!(parts.iter().flat_map(|part| losses(&part.rows)).collect::<Vec<_>>(), bench.losses());
+    assert_eq!(parts.iter().map(|part| part.exit).collect::<Vec<_>>(), [Some(1), Some(255), Some(0)]);
+    assert!(files.iter().all(|file| file.file_name() == first.file_name()), "one run at the server: {files:?}");
+    assert_eq!(parts[2].summary["_step"], 30);
 }
 
 #[test]
