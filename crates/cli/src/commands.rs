@@ -7,4 +7,5 @@ pub mod merge;
 pub mod plan;
 pub mod pull;
 pub mod recipe;
+pub mod track;
 pub mod train;

@@ -51,6 +51,7 @@ enum Command {
     Pull(commands::pull::PullArgs),
     Recipe(commands::recipe::RecipeArgs),
     Plan(commands::plan::PlanArgs),
+    Track(commands::track::TrackArgs),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +85,7 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
         Command::Pull(args) => commands::pull::run(args, ui),
         Command::Recipe(args) => commands::recipe::run(args, ui),
         Command::Plan(args) => commands::plan::run(args, ui),
+        Command::Track(args) => commands::track::run(args, ui),
     }
 }
 

@@ -16,3 +16,5 @@ mod path;
 mod plans;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/trackers.rs"]
+mod trackers;

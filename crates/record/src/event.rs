@@ -278,7 +278,8 @@ pub fn read(path: &Path) -> Result<Events> {
     Ok(Events { events, half_bytes: (bytes.len() - whole) as u64 })
 }
 
-fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Event> {
+/// The event in one line of a log.
+pub(crate) fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Event> {
     let bad = |message: String| Error::BadEvent { path: path.to_path_buf(), line, message };
     let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|cause| bad(cause.to_string()))?;
     let Some(object) = value.as_object_mut() else {
@@ -333,6 +334,20 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("{\"v\":1,\"event\":\"step\",\"step\":1,"), "{text}");
         assert_eq!(text.lines().count(), 3);
+    }
+
+    #[test]
+    fn numbers_read_back_as_the_same_bits() {
+        let (_dir, path) = log_of(0);
+        let mut log = Log::open(&path).unwrap();
+        // A reader that rounds twice misses each of these by the last bit.
+        let losses = [3.818_537_361_121_798_8, 0.000_122_222_222_222_222_21, 18_334.974_750_120_487, 1.0 / 3.0, 5e-324];
+        for loss in losses {
+            log.append(&Event::Finished { steps: 1, loss_first: loss, loss_last: loss, seconds: 1.0 }).unwrap();
+        }
+        let read = read(&path).unwrap().events;
+        let bits = |e: &Event| if let Event::Finished { loss_first, .. } = e { loss_first.to_bits() } else { 0 };
+        assert_eq!(read.iter().map(bits).collect::<Vec<_>>(), losses.map(f64::to_bits));
     }
 
     #[test]

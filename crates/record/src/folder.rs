@@ -15,6 +15,7 @@
 //!   eval/scores.json          the figures
 //!   report.html               the figures for people
 //!   merged/                   base and adapter in one model
+//!   track/                    what trackers were told, and files for them
 //!   lock                      held by the process that writes
 //! ```
 
@@ -182,6 +183,10 @@ impl RunFolder {
 
     pub fn merged(&self) -> PathBuf {
         self.path.join("merged")
+    }
+
+    pub fn track(&self) -> PathBuf {
+        self.path.join("track")
     }
 }
 

@@ -98,20 +98,21 @@ pub fn exits(house: &House) -> Vec<Finding> {
 /// Names of crates that open connections.
 const NETWORK_CRATES: &[&str] = &["ureq", "hf-hub", "reqwest", "hyper", "curl", "tokio", "attohttpc", "isahc", "minreq"];
 
-/// Only hub opens connections, and only hub depends on what can.
+/// Only hub and track open connections, and only they depend on what can.
 pub fn network(house: &House) -> Vec<Finding> {
+    let home = |path: &str| path.starts_with("crates/hub/") || path.starts_with("crates/track/");
     let rule = Words {
         words: &["std::net", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "ToSocketAddrs"],
-        home: |path| path.starts_with("crates/hub/"),
+        home,
         tests_may: false,
-        expected: "only hub touches the network",
+        expected: "only hub and track touch the network",
     };
     let mut findings = rule.judge(house);
-    for (path, text) in house.tree.texts().filter(|(path, _)| path.ends_with("/Cargo.toml") && *path != "crates/hub/Cargo.toml") {
+    for (path, text) in house.tree.texts().filter(|(path, _)| path.ends_with("/Cargo.toml") && !home(path)) {
         for (number, line) in text.lines().enumerate() {
             let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
             if NETWORK_CRATES.contains(&name) {
-                findings.push(finding(path, number + 1, format!("`{name}`: only hub touches the network")));
+                findings.push(finding(path, number + 1, format!("`{name}`: only hub and track touch the network")));
             }
         }
     }
@@ -203,8 +204,10 @@ mod tests {
         let body = "//! A.\nuse std::net::TcpStream;\n";
         let files = [
             ("crates/hub/tests/fake.rs", body),
+            ("crates/track/src/web.rs", body),
             ("crates/a/tests/all.rs", body),
             ("crates/hub/Cargo.toml", "ureq = \"3\"\n"),
+            ("crates/track/Cargo.toml", "ureq = \"3\"\n"),
             ("crates/a/Cargo.toml", "[dependencies]\nserde.workspace = true\nureq = \"3\"\ntokio.workspace = true\n"),
         ];
         let found = said(network, &files);

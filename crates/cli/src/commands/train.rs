@@ -1,5 +1,6 @@
 //! `tunesmith train`: run a recipe to its end, or onward from where it stopped.
 
+use super::track;
 use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
 use crate::{clock, figures, memory, place, show, stop};
@@ -101,7 +102,8 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     let run = place::new_run(args.out.as_deref(), &place::stem(&args.recipe), &recipe)?;
     let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
     let written = flow::write_pack(&prepared, &recipe, &ready.folder, &run);
-    let end = written.and_then(|()| flow::teach(&ready, &recipe, &run, &about, Start::Fresh, abort, ui));
+    let teach = |watch: &mut dyn Watch| flow::teach(&ready, &recipe, &run, &about, Start::Fresh, abort, watch);
+    let end = written.and_then(|()| track::beside(&run, &recipe, ui, teach));
     let end = end.inspect_err(|_| place::take_back(&run))?;
 
     // Say.
@@ -141,7 +143,8 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     // Do.
     let abort = stop::hear();
     let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
-    let end = flow::teach(&ready, &recipe, &run, &about, Start::Resume, abort, ui)?;
+    let teach = |watch: &mut dyn Watch| flow::teach(&ready, &recipe, &run, &about, Start::Resume, abort, watch);
+    let end = track::beside(&run, &recipe, ui, teach)?;
 
     // Say.
     end.damaged.iter().for_each(|line| ui.warn(&format!("a damaged checkpoint was passed over: {line}")));

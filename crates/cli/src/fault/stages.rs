@@ -94,6 +94,42 @@ impl From<export::Error> for Fault {
     }
 }
 
+impl From<&track::Error> for Fault {
+    fn from(e: &track::Error) -> Fault {
+        use track::Error as E;
+        let plain = |kind| Fault::new(kind, e);
+        match e {
+            E::Io { path, source, .. } => named(e, source, path),
+            E::Away { .. } => {
+                plain(Kind::Machine).hint("see whether the server answers: curl ADDRESS/health; what is missing stays in the run's record")
+            }
+            E::Denied { known: false, .. } => plain(Kind::Yours)
+                .hint("say who you are: export MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=..., or MLFLOW_TRACKING_TOKEN=..."),
+            E::Denied { .. } => plain(Kind::Yours)
+                .hint("see that MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, are right and may write"),
+            E::Refused { status: 404, .. } => plain(Kind::Yours)
+                .hint("if the run was deleted at the server, remove track/mlflow.json in the run's folder and send it anew"),
+            E::Refused { .. } => {
+                plain(Kind::Yours).hint("the server's own words say what it expects; all settings: tunesmith recipe RUN/recipe.toml")
+            }
+            E::Answer { .. } => {
+                plain(Kind::Yours).hint("name the address that the MLflow page has in a browser: --set track.mlflow=http://host:port")
+            }
+            E::Store { .. } => {
+                plain(Kind::Yours).hint("start the server with --serve-artifacts, or keep the files here: curves and settings are there")
+            }
+            E::Position { path, .. } => {
+                plain(Kind::Yours).hint(format!("remove it, the run is found at the server by its mark: rm {}", path.display()))
+            }
+            E::Busy { .. } => plain(Kind::Yours).hint("wait until the run, or the other command, has ended"),
+            // A damaged or missing file of the run; its own words say which.
+            E::Record(record::Error::Io { path, source, .. }) => named(e, source, path),
+            E::Record(_) => plain(Kind::Yours).hint("look at the file that is named; training goes on without a tracker"),
+            _ => plain(Kind::Ours),
+        }
+    }
+}
+
 impl From<flow::Error> for Fault {
     fn from(e: flow::Error) -> Fault {
         use flow::Error as E;

@@ -403,4 +403,34 @@ pub(super) const KEYS: &[Key] = &[
         |r| Value::Whole(i64::from(r.eval.batch)),
         |r, v| put(&mut r.eval.batch, narrow(v, 1, 65_536)),
     ),
+    free(
+        "track.mlflow",
+        "a run tells nobody unless asked; the address of an MLflow server sends its record there as well",
+        |r| r.track.mlflow.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.mlflow, optional(v, address)),
+    ),
+    free(
+        "track.experiment",
+        "the run's name without its number: runs of one recipe stand side by side",
+        |r| r.track.experiment.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.experiment, optional(v, |v| v.text("the name of an experiment"))),
+    ),
+    free(
+        "track.mlflow_model",
+        "a model is registered only under a name that somebody chose",
+        |r| r.track.mlflow_model.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.mlflow_model, optional(v, registered)),
+    ),
+    free(
+        "track.wandb",
+        "the name of a project writes a file for `wandb sync` into the run's folder",
+        |r| r.track.wandb.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.track.wandb, optional(v, |v| v.text("the name of a project"))),
+    ),
+    free(
+        "track.tensorboard",
+        "files for TensorBoard are written where somebody looks at them",
+        |r| Value::Flag(r.track.tensorboard),
+        |r, v| put(&mut r.track.tensorboard, v.flag()),
+    ),
 ];

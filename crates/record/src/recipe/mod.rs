@@ -33,6 +33,7 @@ pub struct Recipe {
     pub adapter: Adapter,
     pub train: Train,
     pub eval: Eval,
+    pub track: Track,
     /// Settings that do not stand at their default, by key.
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -212,6 +213,20 @@ pub struct Eval {
     pub batch: u32,
 }
 
+/// Who else is told what happens in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    /// Address of an MLflow server.
+    pub mlflow: Option<String>,
+    /// The experiment at MLflow; none: the run's name without its number.
+    pub experiment: Option<String>,
+    /// The registered model that a finished adapter becomes a version of.
+    pub mlflow_model: Option<String>,
+    /// The project of a Weights & Biases offline file.
+    pub wandb: Option<String>,
+    pub tensorboard: bool,
+}
+
 /// Who chose a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -286,6 +301,7 @@ impl Default for Recipe {
                 keep: 2,
             },
             eval: Eval { few_shot: 8, max_new_tokens: 64, batch: 32 },
+            track: Track { mlflow: None, experiment: None, mlflow_model: None, wandb: None, tensorboard: false },
             origins: BTreeMap::new(),
         }
     }
@@ -458,7 +474,7 @@ fn nearest(name: &str) -> Option<String> {
     if let Some(key) = KEYS.iter().find(last_of) {
         return Some(key.name.to_string());
     }
-    let sections = ["model", "data", "adapter", "train", "eval"];
+    let sections = ["model", "data", "adapter", "train", "eval", "track"];
     let known = KEYS.iter().map(|key| key.name).chain(sections);
     let best = known.map(|key| (distance(name, key), key)).min()?;
     (best.0 <= 2.max(name.len() / 3)).then(|| best.1.to_string())

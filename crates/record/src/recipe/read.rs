@@ -76,6 +76,23 @@ pub(super) fn names(value: &Value) -> Result<Vec<String>, Refusal> {
     }
 }
 
+/// An address of HTTP without a password in it: a recipe is copied to where it would be read.
+pub(super) fn address(value: &Value) -> Result<String, Refusal> {
+    let wanted = "an address as in \"http://mlflow:5000\", without user and password (the environment holds those)";
+    let text = value.text(wanted)?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let plain = !host.is_empty() && !text.contains(['@', '?', '#']) && !text.contains(char::is_whitespace);
+    if plain { Ok(text) } else { Err(Refusal::Range(wanted.to_string())) }
+}
+
+/// A name that MLflow's registry takes and that needs no quoting in its searches.
+pub(super) fn registered(value: &Value) -> Result<String, Refusal> {
+    let wanted = "a model's name of letters, digits, `-`, `_`, `.` and spaces";
+    let text = value.text(wanted)?;
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+    if text.chars().all(fits) { Ok(text) } else { Err(Refusal::Range(wanted.to_string())) }
+}
+
 pub(super) fn betas(value: &Value) -> Result<[f64; 2], Refusal> {
     let wanted = "two numbers from 0 to below 1, as in [0.9, 0.999]";
     let Value::List(items) = value else {

@@ -116,6 +116,10 @@ fn values_that_cannot_work_are_refused() {
         ("data.max_tokens=0", "from 1"),
         ("data.train=\"\"", "a path"),
         ("eval.max_new_tokens=0", "from 1"),
+        ("track.mlflow=mlflow:5000", "an address as in"),
+        ("track.mlflow=http://me:secret@mlflow", "without user and password"),
+        ("track.mlflow_model=a/b", "a model's name of letters"),
+        ("track.tensorboard=yes", "true or false"),
         ("model.base=none", "is none, expected a model's name"),
     ];
     for (change, part) in cases {
@@ -174,7 +178,15 @@ fn the_fingerprint_follows_the_bits_and_nothing_else() {
     for change in ["train.lr=1e-3", "train.seed=1", "adapter.rank=8", "train.share_prefix=false", "model.base=x"] {
         assert_ne!(after(change), start, "{change}");
     }
-    for change in ["train.keep=5", "train.checkpoint_every=1", "eval.batch=1", "data.train=x", "train.lr=2e-4"] {
+    for change in [
+        "train.keep=5",
+        "train.checkpoint_every=1",
+        "eval.batch=1",
+        "data.train=x",
+        "train.lr=2e-4",
+        "track.mlflow=http://h:5000",
+        "track.tensorboard=true",
+    ] {
         assert_eq!(after(change), start, "{change}");
     }
 }
