@@ -3,7 +3,9 @@
 pub mod chat;
 pub mod demo;
 pub mod eval;
+pub mod lr;
 pub mod merge;
 pub mod pull;
 pub mod recipe;
+pub mod sweep;
 pub mod train;

@@ -14,3 +14,5 @@ mod models;
 mod path;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/sweep.rs"]
+mod sweep;

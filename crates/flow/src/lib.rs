@@ -6,20 +6,26 @@
 mod combine;
 mod demo;
 mod error;
+mod fingerprint;
 mod measure;
 mod prepare;
+mod rate;
 mod ready;
+mod sweep;
 mod talk;
 mod teach;
 
 pub use combine::{Merged, combine};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
+pub use fingerprint::{Origin, fingerprint, older_adapter};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
+pub use rate::{Rate, find_rate};
 pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, pin, require_built, settle};
+pub use sweep::{Axes, Outcome, Plan, Ranked, plan, resume_sweep, sweep};
 pub use talk::Talk;
-pub use teach::{adapter_config, teach};
+pub use teach::{adapter_config, starting_adapter, teach};
 
 /// What a long job tells while it goes on.
 pub trait Watch {

@@ -46,6 +46,13 @@ impl Material {
         Ok(material)
     }
 
+    /// Answers, or pairs, that lie in memory: for trying things out before there is a run.
+    pub fn of(kind: Kind, examples: Vec<Example>) -> Material {
+        let meta = record::Meta { kind, ..Default::default() };
+        let pack = Pack { meta, examples, sha256: String::new() };
+        Material { pack, replayed: 0, validation: Vec::new(), sha: String::new(), validation_sha: None }
+    }
+
     /// Units of the new task.
     pub fn units(&self) -> usize {
         self.pack.examples.len() / self.width() - self.replayed

@@ -111,12 +111,13 @@ impl<'a> Trainer<'a> {
 
     /// Finds out how likely the model as it is now holds every answer: what preferences are measured against.
     ///
-    /// Reads it where it was written for these packs, else computes and writes it; `tell(done, of)` counts pairs.
+    /// Reads it where it was written for these packs, else computes it and writes it to `path`, if there is one;
+    /// `tell(done, of)` counts pairs.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn refer(&mut self, path: &std::path::Path, tell: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
-        if let Some(known) = Reference::load(path, self.material) {
+    pub fn refer(&mut self, path: Option<&std::path::Path>, tell: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
+        if let Some(known) = path.and_then(|path| Reference::load(path, self.material)) {
             self.reference = known;
             return Ok(());
         }
@@ -128,7 +129,7 @@ impl<'a> Trainer<'a> {
         };
         self.reference.train = all(train, 0);
         self.reference.validation = all(validation, train.len() / 2);
-        self.reference.save(path, self.material)
+        path.map_or(Ok(()), |path| self.reference.save(path, self.material))
     }
 
     /// Computes loss and gradient of step number `step` (from 0).
