@@ -5,8 +5,8 @@ use crate::prove::{self, Proof};
 use engine::Cx;
 use formats::safetensors::{Entry, Writer};
 use formats::{Dtype, Weights as Files};
-use model::weights::{linear_shape, module};
-use model::{Adapter, Folder, Weights};
+use model::modules::{self, Module};
+use model::{Adapter, Folder, Places, Weights};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -67,22 +67,8 @@ pub fn merge(
 
 /// Every tensor of the Hugging Face layout, in its order.
 fn entries(base: &Folder, precision: Precision) -> Vec<Entry> {
-    let d = &base.dims;
-    let entry = |name: String, shape: Vec<usize>| Entry { name, dtype: precision.dtype(), shape };
-    let mut all = vec![entry("model.embed_tokens.weight".into(), vec![d.vocab, d.hidden])];
-    for layer in 0..d.layers {
-        all.push(entry(format!("model.layers.{layer}.input_layernorm.weight"), vec![d.hidden]));
-        for i in 0..7 {
-            let (outputs, inputs) = linear_shape(d, i);
-            all.push(entry(format!("{}.weight", module(layer, i)), vec![outputs, inputs]));
-        }
-        all.push(entry(format!("model.layers.{layer}.post_attention_layernorm.weight"), vec![d.hidden]));
-    }
-    all.push(entry("model.norm.weight".into(), vec![d.hidden]));
-    if !d.tied {
-        all.push(entry("lm_head.weight".into(), vec![d.vocab, d.hidden]));
-    }
-    all
+    let all = Places::of_model(&base.dims);
+    all.tensors().iter().map(|t| Entry { name: t.name.clone(), dtype: precision.dtype(), shape: t.shape.clone() }).collect()
 }
 
 fn write_weights(
@@ -96,13 +82,21 @@ fn write_weights(
 ) -> Result<(), Error> {
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     let mut writer = Writer::create(path, entries, &metadata)?;
-    let linears: BTreeMap<String, (usize, usize)> =
-        (0..base.dims.layers).flat_map(|l| (0..7).map(move |i| (format!("{}.weight", module(l, i)), (l, i)))).collect();
+    let d = &base.dims;
+    let groups = (0..d.layers).flat_map(|l| (0..modules::groups(d)).map(move |g| (l, g)));
+    let projections: BTreeMap<String, (usize, Module)> =
+        groups.flat_map(|(l, g)| modules::on_disk(d, l, g).into_iter().map(move |m| (format!("{}.weight", m.name), (l, m)))).collect();
     let mut values = Vec::new();
     for (done, e) in entries.iter().enumerate() {
         read(&base.files, e, &mut values)?;
-        if let Some(&(layer, i)) = linears.get(&e.name) {
-            adapter.merge_into(cx, layer, i, &mut values);
+        if let Some((layer, module)) = projections.get(&e.name) {
+            let mut rest = &mut values[..];
+            for i in module.linears.clone() {
+                let (outputs, inputs) = modules::shape(d, i);
+                let (part, after) = rest.split_at_mut(outputs * inputs);
+                adapter.merge_into(cx, *layer, i, part);
+                rest = after;
+            }
         }
         match precision {
             Precision::F32 => writer.put_f32(&e.name, &values)?,

@@ -3,7 +3,8 @@
 use crate::{Error, Precision};
 use engine::Cx;
 use model::batch::{Sequence, Sharing};
-use model::llama::{self, Limits, Room};
+use model::decoder::{self, Limits, Room};
+use model::weights::Hold;
 use model::{Adapter, Dims, MicroBatch, Weights};
 use std::path::Path;
 
@@ -41,15 +42,15 @@ pub(crate) fn prove(
     let config = formats::ModelConfig::open(merged)?;
     let dims = Dims::of(&config)?;
     let files = formats::Weights::open(merged)?;
-    let again = Weights::load(cx, &files, &dims, &mut |_, _| {})?;
+    let again = Weights::load(cx, &files, &dims, Hold::F32, &mut |_, _| {})?;
     let none = Adapter::none(&dims);
     let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
     for ids in prompts {
         let learned = vec![true; ids.len()];
         let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], Sharing::None);
         let logits = |w: &Weights, a: &Adapter| {
-            let mut room = Room::new(w, a, Limits::of([&batch]));
-            llama::logits(cx, w, a, &mut room, &batch)
+            let mut room = Room::new(&w.dims, &a.places, Limits::of([&batch]));
+            decoder::logits(cx, w, a, &mut room, &batch)
         };
         compare(&mut p, &logits(weights, adapter), &logits(&again, &none), dims.vocab);
     }

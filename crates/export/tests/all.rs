@@ -2,6 +2,7 @@
 
 use engine::Cx;
 use export::{Precision, merge};
+use model::weights::Hold;
 use model::{Adapter, Folder, Weights};
 use std::path::Path;
 
@@ -16,7 +17,7 @@ fn bench() -> Bench {
     let cx = Cx::new(2).expect("threads");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat");
     let folder = Folder::open(&path).expect("model");
-    let weights = Weights::load(&cx, &folder.files, &folder.dims, &mut |_, _| {}).expect("weights");
+    let weights = Weights::load(&cx, &folder.files, &folder.dims, Hold::F32, &mut |_, _| {}).expect("weights");
     Bench { cx, folder, weights, root: tempfile::tempdir().expect("folder") }
 }
 

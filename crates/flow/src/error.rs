@@ -47,16 +47,6 @@ pub enum Error {
         /// The first one's line.
         line: u32,
     },
-    /// A setting that this version reads and does not train yet.
-    #[error("`{key}` is {found}: this version trains {expected} only")]
-    NotBuilt {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What works.
-        expected: &'static str,
-    },
     /// Nothing would be left to train on.
     #[error("{path}: {rows} rows with {questions} different questions cannot be held out and trained on as well")]
     NothingToTrain {

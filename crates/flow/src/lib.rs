@@ -22,10 +22,10 @@ pub use fingerprint::{Origin, fingerprint, older_adapter};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
 pub use rate::{Rate, find_rate};
-pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, pin, require_built, settle};
+pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
 pub use sweep::{Axes, Outcome, Plan, Ranked, plan, resume_sweep, sweep};
 pub use talk::Talk;
-pub use teach::{adapter_config, starting_adapter, teach};
+pub use teach::{parameters, teach};
 
 /// What a long job tells while it goes on.
 pub trait Watch {

@@ -1,6 +1,6 @@
 //! Measuring a run: the three arms answer the held-out questions, are compared, and the report is written.
 
-use crate::{Error, Prepared, Ready, Watch, adapter_of};
+use crate::{Error, Prepared, Ready, Watch, tuned_of};
 use data::Example;
 use eval::prompt::Pick;
 use eval::report::Point;
@@ -38,7 +38,7 @@ pub fn measure(
     watch: &mut dyn Watch,
 ) -> Result<Measured, Error> {
     let began = Instant::now();
-    let adapter = adapter_of(ready, run)?;
+    let tuned = tuned_of(ready, run)?;
     let schema = recipe.data.schema.as_deref().map(read_schema).transpose()?;
     let cases: Vec<Case> = prepared.held_out.iter().map(case).collect();
     let train: Vec<(String, String)> = prepared.train.iter().map(|e| (question(e), answer(e))).collect();
@@ -69,7 +69,8 @@ pub fn measure(
         shots = used;
     }
     watch.begin("answering: tuned", cases.len() as u64);
-    arms.push(contest.tuned(&adapter, &mut |n| watch.advance(n as u64))?);
+    let contest = Contest { weights: tuned.weights(ready), ..contest };
+    arms.push(contest.tuned(&tuned.adapter, &mut |n| watch.advance(n as u64))?);
     watch.end();
     let examples: Vec<eval::Example> =
         cases.iter().map(|c| eval::Example { id: c.id.clone(), prompt: c.question().into(), expected: c.expected.clone() }).collect();

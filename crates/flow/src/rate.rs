@@ -1,6 +1,7 @@
 //! The learning-rate range test of a recipe, on its own data and model; nothing of it is kept but a page.
 
-use crate::{Error, Prepared, Ready, Watch, starting_adapter};
+use crate::teach::beginning;
+use crate::{Error, Prepared, Ready, Watch};
 use eval::report::sweep::{RateTest, rate_test};
 use record::Recipe;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub fn find_rate(
     watch: &mut dyn Watch,
 ) -> Result<Rate, Error> {
     let material = Material::of(prepared.kind, prepared.packed.clone());
-    let adapter = starting_adapter(recipe, &ready.folder)?;
+    let adapter = beginning(ready, recipe, None, watch)?;
     let mut trainer = Trainer::for_steps(range.steps, &ready.cx, &ready.weights, &material, recipe, adapter);
     if recipe.train.objective == record::recipe::Objective::Dpo {
         trainer.refer(None, &mut |_, _| {})?;

@@ -2,8 +2,9 @@
 
 use crate::{Error, Watch};
 use engine::Cx;
+use model::weights::{Hold, Scheme};
 use model::{Adapter, Folder, Weights};
-use record::recipe::Precision;
+use record::recipe::{Precision, Storage};
 use record::{Recipe, RunFolder, recipe};
 use std::path::Path;
 
@@ -62,59 +63,88 @@ fn moment(day: &str) -> Option<text::Moment> {
 /// # Errors
 /// What is wrong with its files.
 pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(Precision::F32, path, threads, watch)
+    load_in(Some(Hold::F32), path, threads, watch)
 }
 
-/// As [`load`], in the precision of a settled recipe: for training.
+/// As [`load`], as a settled recipe trains it; nothing is frozen where all weights are trained.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    require_built(recipe)?;
-    load_in(recipe.train.precision, path, threads, watch)
+    let hold = match recipe.train.precision {
+        _ if recipe.train.method == recipe::Method::Full => None,
+        Precision::Bf16 if recipe.model.storage == Storage::Full => Some(Hold::Bf16),
+        _ => Some(hold(recipe)),
+    };
+    load_in(hold, path, threads, watch)
 }
 
-/// Refuses settings that the model does not compute yet, rather than train something else.
+/// As [`load`], quantised as a run's recipe says: an adapter means what it was trained to mean on that base alone.
 ///
 /// # Errors
-/// [`Error::NotBuilt`] with the first one.
-pub fn require_built(recipe: &Recipe) -> Result<(), Error> {
-    let (a, t) = (&recipe.adapter, &recipe.train);
-    let cases = [
-        ("train.method", t.method != recipe::Method::Lora, "lora"),
-        ("model.storage", recipe.model.storage != recipe::Storage::Full, "full"),
-        ("adapter.dropout", a.dropout > 0.0, "0"),
-        ("adapter.modules_to_save", !a.modules_to_save.is_empty(), "[]"),
-        ("train.router_loss", t.router_loss > 0.0, "0"),
-    ];
-    match cases.into_iter().find(|(_, asked, _)| *asked) {
-        None => Ok(()),
-        Some((key, _, expected)) => {
-            let line = recipe.explain().into_iter().find(|line| line.key == key);
-            Err(Error::NotBuilt { key, found: line.map_or(String::new(), |line| line.value), expected })
-        }
+/// As [`load`].
+pub fn load_as_trained(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    load_in(Some(hold(recipe)), path, threads, watch)
+}
+
+fn hold(recipe: &Recipe) -> Hold {
+    match recipe.model.storage {
+        Storage::Full => Hold::F32,
+        Storage::Nf4 => Hold::Quantised(Scheme::Nf4 { double: true }),
+        Storage::Int8 => Hold::Quantised(Scheme::Int8),
+        Storage::Stored => Hold::Stored,
     }
 }
 
-fn load_in(precision: Precision, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+fn load_in(hold: Option<Hold>, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     let cx = Cx::new(threads).map_err(Error::Threads)?;
     let folder = Folder::open(path)?;
     watch.begin("loading the model", 100);
-    let load = if precision == Precision::Bf16 { Weights::load_rounded } else { Weights::load };
-    let weights = load(&cx, &folder.files, &folder.dims, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
+    let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
+    let weights = match hold {
+        Some(hold) => Weights::load(&cx, &folder.files, &folder.dims, hold, &mut tell)?,
+        None => Weights::none(&folder.dims),
+    };
     watch.end();
     Ok(Ready { cx, folder, weights })
 }
 
-/// The trained adapter of a run.
+/// What a run made: an adapter to its base, or a model of its own.
+pub struct Tuned {
+    /// The adapter; none of a fully trained model.
+    pub adapter: Adapter,
+    /// The weights of a fully trained model.
+    own: Option<Weights>,
+}
+
+impl Tuned {
+    /// The weights that it answers with.
+    pub fn weights<'a>(&'a self, base: &'a Ready) -> &'a Weights {
+        self.own.as_ref().unwrap_or(&base.weights)
+    }
+}
+
+/// What a run trained, as its files have it.
 ///
 /// # Errors
 /// A run that has not finished, or an adapter that does not fit the model.
-pub fn adapter_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
+pub fn trained_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
     if !run.adapter().is_dir() {
         return Err(Error::NotYet { path: run.path().into(), what: "adapter", why: "its training has not finished" });
     }
     Ok(Adapter::load(&ready.folder.dims, &run.adapter())?)
+}
+
+/// What a run trained, ready to answer.
+///
+/// # Errors
+/// As [`trained_of`].
+pub fn tuned_of(ready: &Ready, run: &RunFolder) -> Result<Tuned, Error> {
+    let trained = trained_of(ready, run)?;
+    if !trained.places.is_model() {
+        return Ok(Tuned { adapter: trained, own: None });
+    }
+    Ok(Tuned { own: Some(Weights::of_trained(&ready.cx, &trained)), adapter: Adapter::none(&ready.folder.dims) })
 }
 
 #[cfg(test)]

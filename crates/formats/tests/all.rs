@@ -4,10 +4,16 @@
 mod adapters;
 #[path = "all/builder.rs"]
 mod builder;
+#[path = "all/companions.rs"]
+mod companions;
 #[path = "all/configs.rs"]
 mod configs;
+#[path = "all/encoded.rs"]
+mod encoded;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/quantised.rs"]
+mod quantised;
 #[path = "all/tensors.rs"]
 mod tensors;
 #[path = "all/writer.rs"]

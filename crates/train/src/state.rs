@@ -1,4 +1,4 @@
-//! What a checkpoint holds: the adapter and both moments, under PEFT's tensor names, and the course of the run.
+//! What a checkpoint holds: what is trained and both moments, under the names that its files have, and the course of the run.
 
 use crate::{Course, Error, Trainer};
 use model::adapter::{read_flat, write_flat};
@@ -23,7 +23,7 @@ pub fn save(t: &Trainer, course: &Course, folder: &Path) -> Result<(), Error> {
 /// Reads the numbers that [`save`] wrote; `updates` is what the checkpoint's state says.
 pub fn load(t: &mut Trainer, folder: &Path, updates: u64) -> Result<(), Error> {
     let places = t.adapter.places.clone();
-    t.adapter.params = read_flat(&folder.join(model::adapter::WEIGHTS_FILE), &places)?;
+    t.adapter.params = read_flat(&folder.join(t.adapter.file()), &places)?;
     t.m = read_flat(&folder.join(FIRST), &places)?;
     t.v = read_flat(&folder.join(SECOND), &places)?;
     t.updates = updates;

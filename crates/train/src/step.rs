@@ -1,13 +1,15 @@
 //! One optimizer step: which examples, their micro-batches, the gradient; then, if nothing speaks against it, the update.
 
-use crate::preference::{self, Pair, Reference};
+use crate::preference::{Pair, Reference};
 use crate::schedule::{rate, warmup_steps};
 use crate::{Error, Material};
 use engine::Cx;
 use engine::ops::adamw;
-use model::batch::{SHARED_TOKENS_MIN, Sequence, Sharing, micro_batches};
-use model::llama::{self, Limits, Room, loss_and_gradient};
-use model::{Adapter, MicroBatch, Weights};
+use model::batch::{Noise, Rules, SHARED_TOKENS_MIN, Sequence, Sharing, micro_batches, micro_batches_of_units};
+use model::decoder::{self, Limits, Room, Scale};
+use model::places::Trained;
+use model::preference as dpo;
+use model::{Adapter, Dims, MicroBatch, Weights};
 use record::Recipe;
 use record::pack::Example;
 use record::recipe::Objective;
@@ -79,16 +81,23 @@ impl<'a> Trainer<'a> {
         adapter: Adapter,
     ) -> Trainer<'a> {
         let n = adapter.params.len();
+        let d = &weights.dims;
         let pairs = recipe.train.objective == Objective::Dpo;
-        let validation = if pairs { Vec::new() } else { batches_of(recipe, material.validation.iter()) };
-        let mut limits = Limits { tokens: 1, targets: 1, positions: 1 };
+        let validation = if pairs { Vec::new() } else { batches_of(recipe, d, material.validation.iter()) };
+        let mut limits = limits(recipe);
+        validation.iter().for_each(|b| limits.widen(b));
         if pairs {
-            widen(&mut limits, &alone(material.sequences().iter().chain(&material.validation)));
-        } else {
-            (0..steps).for_each(|step| widen(&mut limits, &batches(recipe, material, step)));
-            widen(&mut limits, &validation);
+            for sequences in [material.sequences(), &material.validation] {
+                pairs_of(recipe, d, sequences.chunks_exact(2)).iter().for_each(|(b, _)| limits.widen(b));
+            }
         }
-        let room = Room::new(weights, &adapter, limits);
+        for step in 0..steps {
+            match pairs {
+                true => pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().for_each(|(b, _)| limits.widen(b)),
+                false => batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b)),
+            }
+        }
+        let room = Room::new(d, &adapter.places, limits);
         let (m, v, grads) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         let reference = Reference::default();
         Trainer { cx, weights, material, recipe, adapter, m, v, updates: 0, grads, room, validation, reference }
@@ -123,13 +132,24 @@ impl<'a> Trainer<'a> {
         }
         let (train, validation) = (self.material.sequences(), self.material.validation.as_slice());
         let of = (train.len() + validation.len()) / 2;
-        let mut all = |sequences: &[Example], from: usize| {
-            let mut count = |done: usize| tell(from + done, of);
-            preference::log_probabilities(self.cx, self.weights, &self.adapter, &mut self.room, sequences, &mut count)
-        };
-        self.reference.train = all(train, 0);
-        self.reference.validation = all(validation, train.len() / 2);
-        path.map_or(Ok(()), |path| self.reference.save(path, self.material))
+        let mut all = |sequences: &[Example], from: usize| self.log_probabilities(sequences, &mut |done| tell(from + done, of));
+        let reference = Reference { train: all(train, 0), validation: all(validation, train.len() / 2) };
+        path.map_or(Ok(()), |path| reference.save(path, self.material))?;
+        self.reference = reference;
+        Ok(())
+    }
+
+    /// Log-probabilities of the answers of every pair; `tell` hears how many pairs are done.
+    fn log_probabilities(&mut self, sequences: &[Example], tell: &mut dyn FnMut(usize)) -> Vec<Pair> {
+        let mut found = vec![[0.0; 2]; sequences.len() / 2];
+        let mut done = 0;
+        for (batch, units) in pairs_of(self.recipe, &self.weights.dims, sequences.chunks_exact(2)) {
+            let logps = dpo::log_probabilities(self.cx, self.weights, &self.adapter, &mut self.room, &batch);
+            units.iter().zip(logps.chunks_exact(2)).for_each(|(&unit, pair)| found[unit] = [pair[0], pair[1]]);
+            done += units.len();
+            tell(done);
+        }
+        found
     }
 
     /// Computes loss and gradient of step number `step` (from 0).
@@ -149,35 +169,40 @@ impl<'a> Trainer<'a> {
     }
 
     fn answers(&mut self, step: u64) -> StepResult {
-        let all = batches(self.recipe, self.material, step);
+        let mut all = batches(self.recipe, &self.weights.dims, self.material, step);
         let supervised: usize = all.iter().map(|b| b.supervised).sum();
-        let scale = 1.0 / supervised.max(1) as f64;
-        let mut sum = 0.0;
-        for batch in &all {
-            sum += loss_and_gradient(self.cx, self.weights, &self.adapter, &mut self.room, batch, scale, &mut self.grads).sum;
+        let examples: usize = all.iter().map(|b| b.rows.len()).sum();
+        let scale = Scale { tokens: 1.0 / supervised.max(1) as f64, examples: 1.0 / examples.max(1) as f64 };
+        let mut loss = 0.0;
+        for batch in &mut all {
+            batch.noise = Some(Noise { seed: self.recipe.train.seed, step });
+            let part = decoder::loss_and_gradient(self.cx, self.weights, &self.adapter, &mut self.room, batch, scale, &mut self.grads);
+            loss += scale.tokens * part.sum + scale.examples * part.balance;
         }
         let computed = all.iter().map(|b| b.tokens.len()).sum();
         let unshared = all.iter().map(|b| b.unshared).sum();
-        StepResult { loss: sum * scale, grad_norm: 0.0, supervised, computed, unshared, preference: None, not_finite: None }
+        StepResult { loss, grad_norm: 0.0, supervised, computed, unshared, preference: None, not_finite: None }
     }
 
     fn pairs(&mut self, step: u64) -> StepResult {
-        let units = self.material.chosen(self.recipe, step);
-        let scale = 1.0 / units.len() as f64;
-        let (mut loss, mut margin, mut preferred, mut supervised, mut tokens) = (0.0, 0.0, 0.0, 0, 0);
-        for unit in units {
-            let pair = self.material.unit(unit);
-            let (start, beta): (Pair, f64) = (self.reference.train[unit], self.recipe.train.beta);
-            let (cx, weights, adapter) = (self.cx, self.weights, &self.adapter);
-            let judged = preference::pair_and_gradient(cx, weights, adapter, &mut self.room, pair, start, beta, scale, &mut self.grads);
-            loss += scale * judged.loss;
-            margin += scale * judged.margin;
-            preferred += if judged.margin > 0.0 { scale } else { 0.0 };
-            supervised += pair.iter().map(|e| sequence(e).supervised()).sum::<usize>();
-            tokens += alone(pair.iter()).iter().map(|b| b.tokens.len()).sum::<usize>();
+        let chosen = self.material.chosen(self.recipe, step);
+        let all = pairs_of(self.recipe, &self.weights.dims, chosen.iter().map(|&unit| self.material.unit(unit)));
+        let (scale, beta) = (1.0 / chosen.len() as f64, self.recipe.train.beta);
+        let (mut loss, mut margin, mut preferred) = (0.0, 0.0, 0.0);
+        let (mut supervised, mut computed, mut unshared) = (0, 0, 0);
+        for (mut batch, units) in all {
+            batch.noise = Some(Noise { seed: self.recipe.train.seed, step });
+            let start: Vec<f64> = units.iter().flat_map(|&unit| self.reference.train[chosen[unit]]).collect();
+            let (cx, w, a, room) = (self.cx, self.weights, &self.adapter, &mut self.room);
+            let part = dpo::loss_and_gradient(cx, w, a, room, &batch, &start, beta, scale, &mut self.grads);
+            loss += scale * (part.sum + part.balance / 2.0);
+            margin += scale * part.margins.iter().sum::<f64>();
+            preferred += scale * part.margins.iter().filter(|m| **m > 0.0).count() as f64;
+            supervised += batch.supervised;
+            computed += batch.tokens.len();
+            unshared += batch.unshared;
         }
-        let preference = Some((margin, preferred));
-        StepResult { loss, grad_norm: 0.0, supervised, computed: tokens, unshared: tokens, preference, not_finite: None }
+        StepResult { loss, grad_norm: 0.0, supervised, computed, unshared, preference: Some((margin, preferred)), not_finite: None }
     }
 
     /// The learning rate of step `step`.
@@ -204,54 +229,61 @@ impl<'a> Trainer<'a> {
         let supervised: usize = self.validation.iter().map(|b| b.supervised).sum();
         let mut sum = 0.0;
         for batch in &self.validation {
-            sum += llama::loss(self.cx, self.weights, &self.adapter, &mut self.room, batch).sum;
+            sum += decoder::loss(self.cx, self.weights, &self.adapter, &mut self.room, batch).sum;
         }
         Validation { loss: sum / supervised.max(1) as f64, supervised }
     }
 
     fn validate_pairs(&mut self) -> Validation {
-        let all = &self.material.validation;
-        let now = preference::log_probabilities(self.cx, self.weights, &self.adapter, &mut self.room, all, &mut |_| {});
+        let material = self.material;
+        let (all, beta) = (&material.validation, self.recipe.train.beta);
+        let now = self.log_probabilities(all, &mut |_| {});
         let both = now.iter().zip(&self.reference.validation);
-        let sum: f64 = both.map(|(now, start)| preference::judge(*now, *start, self.recipe.train.beta).loss).sum();
+        let sum: f64 = both.map(|(now, start)| dpo::judge(*now, *start, beta).loss).sum();
         Validation { loss: sum / now.len().max(1) as f64, supervised: all.iter().map(|e| sequence(e).supervised()).sum() }
     }
 
     fn first_not_finite(&self) -> String {
-        let bad = |(_, shape, at): &(String, [usize; 2], usize)| self.grads[*at..*at + shape[0] * shape[1]].iter().any(|g| !g.is_finite());
-        match self.adapter.places.tensors().iter().find(|t| bad(t)) {
-            Some((name, ..)) => format!("the gradient of {name}"),
+        let bad = |t: &&Trained| t.read(&self.grads).iter().any(|g| !g.is_finite());
+        match self.adapter.places.tensors().iter().find(bad) {
+            Some(t) => format!("the gradient of {}", t.name),
             None => "the norm of the gradient".into(),
         }
     }
 }
 
-fn widen(limits: &mut Limits, batches: &[MicroBatch]) {
-    let l = Limits::of(batches);
-    limits.tokens = limits.tokens.max(l.tokens);
-    limits.targets = limits.targets.max(l.targets);
-    limits.positions = limits.positions.max(l.positions);
+/// What a room must be made for beside its rows.
+fn limits(recipe: &Recipe) -> Limits {
+    Limits { balance: recipe.train.router_loss, ..Limits::NONE }
 }
 
 fn sequence(example: &Example) -> Sequence<'_> {
     Sequence { ids: &example.ids, learned: &example.learned }
 }
 
-/// The micro-batches of a step.
-fn batches(recipe: &Recipe, material: &Material, step: u64) -> Vec<MicroBatch> {
-    batches_of(recipe, material.chosen(recipe, step).into_iter().flat_map(|unit| material.unit(unit)))
-}
-
-fn batches_of<'a>(recipe: &Recipe, examples: impl Iterator<Item = &'a Example>) -> Vec<MicroBatch> {
-    let t = &recipe.train;
+fn rules(recipe: &Recipe, d: &Dims) -> Rules {
     // What dropout drops in a shared prefix would be dropped for all of its examples.
-    let share = t.share_prefix && recipe.adapter.dropout == 0.0;
-    let sharing = if share { Sharing::From(SHARED_TOKENS_MIN) } else { Sharing::None };
-    let all: Vec<Sequence> = examples.map(sequence).collect();
-    micro_batches(&all, sharing, t.micro_tokens as usize)
+    let share = recipe.train.share_prefix && recipe.adapter.dropout == 0.0;
+    Rules { sharing: if share { Sharing::From(SHARED_TOKENS_MIN) } else { Sharing::None }, long_from: d.long_from() }
 }
 
-/// Each sequence as a micro-batch of its own.
-fn alone<'a>(examples: impl Iterator<Item = &'a Example>) -> Vec<MicroBatch> {
-    examples.map(|e| MicroBatch::new(&[sequence(e)], Sharing::None)).collect()
+/// The micro-batches of a step.
+fn batches(recipe: &Recipe, d: &Dims, material: &Material, step: u64) -> Vec<MicroBatch> {
+    batches_of(recipe, d, material.chosen(recipe, step).into_iter().flat_map(|unit| material.unit(unit)))
+}
+
+fn batches_of<'a>(recipe: &Recipe, d: &Dims, examples: impl Iterator<Item = &'a Example>) -> Vec<MicroBatch> {
+    let all: Vec<Sequence> = examples.map(sequence).collect();
+    micro_batches(&all, rules(recipe, d), recipe.train.micro_tokens as usize)
+}
+
+/// The pairs of a step.
+fn pairs_at<'a>(recipe: &Recipe, material: &'a Material, step: u64) -> impl Iterator<Item = &'a [Example]> {
+    material.chosen(recipe, step).into_iter().map(|unit| material.unit(unit))
+}
+
+/// Micro-batches of whole pairs, and which of them each holds.
+fn pairs_of<'a>(recipe: &Recipe, d: &Dims, pairs: impl Iterator<Item = &'a [Example]>) -> Vec<(MicroBatch, Vec<usize>)> {
+    let units: Vec<Vec<Sequence>> = pairs.map(|pair| pair.iter().map(sequence).collect()).collect();
+    micro_batches_of_units(&units, rules(recipe, d), recipe.train.micro_tokens as usize)
 }

@@ -68,7 +68,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     show::settings(&recipe).iter().for_each(|line| ui.tell(line));
     let prepared = flow::prepare(&recipe, &folder)?;
     ui.prepared(&prepared);
-    let adapter = flow::starting_adapter(&recipe, &folder)?;
+    let parameters = flow::parameters(&recipe, &folder)?;
     if let Some(from) = &recipe.adapter.from
         && flow::older_adapter(&folder, from)?.1 == flow::Origin::Unknown
     {
@@ -77,12 +77,9 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     let steps = train::step::steps_of(&recipe.train, prepared.units());
     if args.dry_run {
         let f = &prepared.facts;
-        ui.say(format!(
-            "\nIt would take {steps} steps and train {} parameters. Nothing was written.",
-            show::count(adapter.params.len() as u64)
-        ));
+        ui.say(format!("\nIt would take {steps} steps and train {} parameters. Nothing was written.", show::count(parameters as u64)));
         ui.json(json!({
-            "dry_run": true, "steps": steps, "parameters": adapter.params.len(), "examples": f.examples, "tokens": f.tokens,
+            "dry_run": true, "steps": steps, "parameters": parameters, "examples": f.examples, "tokens": f.tokens,
             "supervised_tokens": f.learned_tokens, "too_long": f.too_long.len(), "held_out": prepared.held_out.len(),
             "pairs": f.pairs, "replay": prepared.replay.len() / prepared.kind.width(),
             "validation": prepared.validation.len() / prepared.kind.width(), "rewritten": f.rewritten.len(), "turns": f.turns, "notes": recipe.notes(),
@@ -91,7 +88,6 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         ui.next(&[(format!("tunesmith train {}{changes}", args.recipe.display()), "train it")]);
         return Ok(());
     }
-    drop(adapter);
     let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
 
     // Do.

@@ -114,7 +114,6 @@ impl From<flow::Error> for Fault {
             }
             E::NotAnAdapter { .. } => Fault::new(Kind::Yours, &e).hint("begin with a fresh adapter: --set adapter.from=none"),
             E::Sweep { .. } => Fault::new(Kind::Usage, &e).hint("see its options: tunesmith sweep --help"),
-            E::NotBuilt { key, .. } => Fault::new(Kind::Yours, &e).hint(format!("leave `{key}` at its default: tunesmith recipe")),
             E::Threads(_) => Fault::new(Kind::Machine, &e).hint("fewer threads: --threads 1"),
             E::NotYet { ref path, .. } => {
                 Fault::new(Kind::Yours, &e).hint(format!("finish it: tunesmith train --resume {}", path.display()))

@@ -1,4 +1,4 @@
-"""Makes the golden files beside it.
+"""Makes the golden files beside it, except bnb.safetensors, which make_bnb.py makes: bitsandbytes is not needed here.
 
 Versions: Python 3.11, numpy 2.4.6, gguf 0.19.0, safetensors 0.8.0, peft 0.21.2, transformers 5.23.0, torch 2.15.0.
 Seed 20261123 for everything random. Run in this folder: python make.py
@@ -48,6 +48,27 @@ def blocks():
         tensors[kind.name + ".stored"] = raw.reshape(-1)
         tensors[kind.name + ".values"] = quants.dequantize(raw, kind).reshape(-1).astype(np.float32)
     save_file(tensors, "blocks.safetensors")
+
+
+def encoded():
+    """Values of many sizes and what gguf's own quantiser makes of them; its own seed, so that nothing else moves."""
+    own = np.random.default_rng(20261125)
+    x = own.normal(0, 0.05, (64, 64)).astype(np.float32)
+    x[1] *= 1e-4  # scales that are subnormal halves
+    x[2] *= 1e5
+    x[3] = 0.0
+    x[4, :32] = np.float32(0.3)  # all of one size
+    x[5, ::2] = -x[5, 1::2]  # two of the largest size, of either sign
+    x[6] = (own.integers(-254, 255, 64) / 2).astype(np.float32)  # halfway cases of Q8_0
+    x[6, ::32] = 127.0
+    x[7] = (own.integers(-16, 17, 64) / 2).astype(np.float32)  # halfway cases of Q4_0
+    x[7, ::32] = -8.0
+    x[8, 1:32] = 0.0
+    x[9] = np.float32(-0.0)
+    tensors = {"values": x}
+    for kind in (Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0):
+        tensors[kind.name] = quants.quantize(x, kind).view(np.uint8).reshape(-1)
+    save_file(tensors, "encoded.safetensors")
 
 
 VOCAB, HIDDEN, HEADS, KV, FFN = 12, 32, 4, 2, 32
@@ -171,6 +192,7 @@ def adapters():
 
 
 blocks()
+encoded()
 tiny_llama()
 configs()
 adapters()

@@ -3,14 +3,15 @@
 use engine::Cx;
 use model::adapter::{AdapterConfig, Targets};
 use model::batch::{Sequence, Sharing};
-use model::llama::{Limits, Room};
+use model::decoder::{Limits, Room};
+use model::preference;
 use model::random::{Stream, bits, order};
 use model::{Adapter, MicroBatch, Weights};
 use record::pack::{Kind, Replay};
 use record::{Event, Example, Meta, Recipe, RunFolder};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use train::{Abort, About, End, Error, Start, preference};
+use train::{Abort, About, End, Error, Start};
 
 const ABOUT: About = About { time: 1, program: "test" };
 
@@ -327,14 +328,14 @@ fn the_gradient_of_a_pair_is_the_slope_of_its_loss() {
     let b = Bench::new(1);
     let adapter = crate::adapter(&b.weights.dims, &crate::fixture("parity-llama").join("adapter"));
     let pair = pairs(1, 3);
-    let batches: Vec<MicroBatch> =
-        pair.iter().map(|e| MicroBatch::new(&[Sequence { ids: &e.ids, learned: &e.learned }], Sharing::None)).collect();
-    let mut room = Room::new(&b.weights, &adapter, Limits::of(&batches));
+    let sequences: Vec<Sequence> = pair.iter().map(|e| Sequence { ids: &e.ids, learned: &e.learned }).collect();
+    let batch = MicroBatch::new(&sequences, Sharing::From(2));
+    let mut room = Room::new(&b.weights.dims, &adapter.places, Limits::of([&batch]));
     let start = [-20.0, -23.0];
     let mut grads = vec![0f32; adapter.params.len()];
     let scale = 0.5;
     let mut at = |adapter: &Adapter, grads: &mut [f32]| {
-        preference::pair_and_gradient(&b.cx, &b.weights, adapter, &mut room, &pair, start, 0.1, scale, grads).loss
+        preference::loss_and_gradient(&b.cx, &b.weights, adapter, &mut room, &batch, &start, 0.1, scale, grads).sum
     };
     at(&adapter, &mut grads);
     // Along random directions: a slope over many parameters stands out of the rounding of single ones.
