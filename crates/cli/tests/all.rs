@@ -8,6 +8,8 @@ mod course;
 mod faults;
 #[path = "all/help.rs"]
 mod help;
+#[path = "all/methods.rs"]
+mod methods;
 #[path = "all/models.rs"]
 mod models;
 #[path = "all/path.rs"]
