@@ -31,7 +31,7 @@ pub struct LrArgs {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     changes: Vec<String>,
     /// Steps of the test
-    #[arg(long, value_name = "N", default_value_t = RANGE.steps, value_parser = clap::value_parser!(u64).range(20..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = RANGE.steps, value_parser = clap::value_parser!(u64).range(30..=10_000))]
     steps: u64,
     /// Page with the curve
     #[arg(long, value_name = "FILE", default_value = "learning-rate.html")]
