@@ -3,9 +3,11 @@
 pub mod chat;
 pub mod demo;
 pub mod eval;
+pub mod lr;
 pub mod merge;
 pub mod plan;
 pub mod pull;
 pub mod recipe;
+pub mod sweep;
 pub mod track;
 pub mod train;

@@ -45,6 +45,8 @@ struct Cli {
 enum Command {
     Demo(commands::demo::DemoArgs),
     Train(commands::train::TrainArgs),
+    Lr(commands::lr::LrArgs),
+    Sweep(commands::sweep::SweepArgs),
     Eval(commands::eval::EvalArgs),
     Chat(commands::chat::ChatArgs),
     Merge(commands::merge::MergeArgs),
@@ -79,6 +81,8 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
     match command {
         Command::Demo(args) => commands::demo::run(args, ui),
         Command::Train(args) => commands::train::run(args, ui),
+        Command::Lr(args) => commands::lr::run(args, ui),
+        Command::Sweep(args) => commands::sweep::run(args, ui),
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Chat(args) => commands::chat::run(args, ui),
         Command::Merge(args) => commands::merge::run(args, ui),

@@ -61,8 +61,9 @@ pub fn prepared(p: &Prepared, colour: bool) -> Vec<String> {
     }
     if !f.rewritten.is_empty() {
         lines.push(format!(
-            "  rewritten    {} conversations, one example an answer: the template shows earlier answers otherwise",
-            f.rewritten.len()
+            "  rewritten    {} conversations became {} examples, one an answer: the template shows earlier answers otherwise later",
+            f.rewritten.len(),
+            f.turns
         ));
     }
     if f.pairs > 0 {

@@ -8,6 +8,8 @@ mod course;
 mod faults;
 #[path = "all/help.rs"]
 mod help;
+#[path = "all/methods.rs"]
+mod methods;
 #[path = "all/models.rs"]
 mod models;
 #[path = "all/path.rs"]
@@ -16,5 +18,7 @@ mod path;
 mod plans;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/sweep.rs"]
+mod sweep;
 #[path = "all/trackers.rs"]
 mod trackers;

@@ -57,6 +57,8 @@ pub struct PackFacts {
     pub too_long: Vec<(u32, usize)>,
     /// Lines of rows whose earlier answers the template shows otherwise later; each answer became an example.
     pub rewritten: Vec<u32>,
+    /// Examples that those rows became, each rendered as the model sees it at that turn.
+    pub turns: usize,
     /// Lines of examples in which a token would reach from the prompt into the answer; they were tokenised apart.
     pub split_at_border: Vec<u32>,
 }
@@ -79,6 +81,7 @@ pub fn pack(examples: &[Example], chat: &Chat, options: &PackOptions) -> Result<
         seen += parts.len();
         if parts.first().is_some_and(|part| part.rewrites_history) {
             packed.facts.rewritten.push(line);
+            packed.facts.turns += parts.len();
         }
         for part in parts {
             let count = part.ids.len();

@@ -202,7 +202,19 @@ fn a_template_that_rewrites_history_makes_an_example_of_each_answer() {
     assert_eq!(data::pack(&examples, &chat(), &options).unwrap().examples.len(), 1);
     options.render.extra.insert("short".into(), true.into());
     let packed = data::pack(&examples, &chat(), &options).unwrap();
-    assert_eq!((packed.examples.len(), packed.facts.rows, packed.facts.rewritten), (2, 1, vec![1]));
+    assert_eq!((packed.examples.len(), packed.facts.rows, packed.facts.turns, packed.facts.rewritten), (2, 1, 2, vec![1]));
+    // Each answer is learned after the very prompt that generation gives, the earlier answer rewritten in it.
+    let chat = chat();
+    for (example, answers) in packed.examples.iter().zip([1, 2]) {
+        let before = &examples[0].messages[..2 * answers - 1];
+        let prompt = chat.prompt_ids(before, &options.render).unwrap();
+        assert_eq!(example.ids[..prompt.len()], prompt);
+        assert!(example.learned.iter().enumerate().all(|(at, learned)| *learned == (at >= prompt.len())));
+    }
+    assert_eq!(
+        chat.tokenizer.decode(&packed.examples[1].ids, false).unwrap(),
+        "<s>user:a</s><s>assistant:-</s><s>user:c</s><s>assistant:d</s>"
+    );
 }
 
 #[test]

@@ -57,6 +57,34 @@ pub enum Error {
         /// Questions among them.
         questions: usize,
     },
+    /// An adapter or a run that belongs to another base.
+    #[error("{path}: made for another base: found {found} ({what}), expected {expected}")]
+    OtherBase {
+        /// The adapter or the run.
+        path: std::path::PathBuf,
+        /// The base that was opened.
+        found: String,
+        /// What differs.
+        what: String,
+        /// The base that it was made for.
+        expected: String,
+    },
+    /// A folder without an adapter.
+    #[error("{path}: found no adapter_config.json there nor in its folder `adapter`, expected an adapter in PEFT's form or a finished run")]
+    NotAnAdapter {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
+    /// A sweep whose runs cannot be told apart or paid for.
+    #[error("the sweep {what}: found {found}, expected {expected}")]
+    Sweep {
+        /// What is wrong.
+        what: &'static str,
+        /// What was asked for.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
     /// The machine refuses threads.
     #[error("{0}")]
     Threads(String),

@@ -23,7 +23,7 @@ pub struct Room {
 /// # Errors
 /// An adapter that reaches no layer of the model, or a tokenizer that cannot be written.
 pub fn foresee(recipe: &Recipe, folder: &Folder, material: &Material, threads: usize, free: Option<u64>) -> Result<Room, Error> {
-    let places = places(recipe, &folder.dims)?;
+    let places = places(recipe, folder)?;
     let held = held(recipe, folder)?;
     let tokenizer = folder.chat.tokenizer.to_json()?.len() as u64;
     let count = |recipe: &Recipe| plan::cpu::plan(&job(recipe, folder, material, &places, &held, threads, tokenizer));

@@ -6,20 +6,26 @@
 mod combine;
 mod demo;
 mod error;
+mod fingerprint;
 mod foresee;
 mod measure;
 mod prepare;
+mod rate;
 mod ready;
+mod sweep;
 mod talk;
 mod teach;
 
 pub use combine::{Merged, combine};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
+pub use fingerprint::{Origin, fingerprint, older_adapter};
 pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, material, prepare, write_pack};
+pub use rate::{Rate, find_rate};
 pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
+pub use sweep::{Axes, Outcome, Plan, Ranked, plan, resume_sweep, sweep};
 pub use talk::Talk;
 pub use teach::{parameters, teach};
 

@@ -142,6 +142,7 @@ fn facts(p: &Prepared) -> Vec<(String, String)> {
         ("longest example", format!("{} tokens", f.longest)),
         ("end of turn trained", format!("{} of {} examples", f.ends_with_eot, f.examples)),
         ("left out as too long", f.too_long.len().to_string()),
+        ("trained turn by turn", format!("{} conversations", f.rewritten.len())),
     ]
     .map(|(k, v)| (k.to_string(), v))
     .to_vec()

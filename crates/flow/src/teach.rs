@@ -1,9 +1,11 @@
 //! Training a prepared run on a loaded model.
 
+use crate::fingerprint::{note_base, older_adapter};
 use crate::{Error, Ready, Watch};
 use model::adapter::{AdapterConfig, Targets};
-use model::{Adapter, Dims, Places};
+use model::{Adapter, Dims, Folder, Places};
 use record::{Recipe, RunFolder, recipe};
+use std::path::Path;
 use train::{Abort, About, End, Start};
 
 /// The PEFT configuration that a recipe describes, for a base of these sizes.
@@ -35,23 +37,46 @@ fn adapter_config(recipe: &Recipe, dims: &Dims, base: &str) -> AdapterConfig {
 ///
 /// # Errors
 /// As [`beginning`].
-pub fn parameters(recipe: &Recipe, dims: &Dims) -> Result<usize, Error> {
-    Ok(places(recipe, dims)?.len())
+pub fn parameters(recipe: &Recipe, folder: &Folder) -> Result<usize, Error> {
+    Ok(places(recipe, folder)?.len())
 }
 
 /// What a recipe trains, and where it lies.
-pub(crate) fn places(recipe: &Recipe, dims: &Dims) -> Result<Places, Error> {
+pub(crate) fn places(recipe: &Recipe, folder: &Folder) -> Result<Places, Error> {
+    let dims = &folder.dims;
+    if let Some(from) = &recipe.adapter.from {
+        return Ok(Adapter::load(dims, &older_adapter(folder, from)?.0)?.places);
+    }
     if recipe.train.method == recipe::Method::Full {
         return Ok(Places::of_model(dims));
     }
     Ok(Places::of_adapter(dims, &adapter_config(recipe, dims, &recipe.model.base))?)
 }
 
-/// What training begins with: a fresh adapter, or all weights of the base.
+/// What training begins with: a fresh adapter, an older one of the same base, or all weights of the base.
+///
+/// A run keeps a copy of the older adapter, so that it goes on to the same bytes whatever becomes of the original.
 ///
 /// # Errors
-/// Targets that match nothing, settings that contradict each other, a damaged base.
-fn beginning(ready: &Ready, recipe: &Recipe, watch: &mut dyn Watch) -> Result<Adapter, Error> {
+/// Targets that match nothing, settings that contradict each other, a damaged base, an adapter of another base.
+pub(crate) fn beginning(ready: &Ready, recipe: &Recipe, run: Option<&RunFolder>, watch: &mut dyn Watch) -> Result<Adapter, Error> {
+    if let Some(from) = &recipe.adapter.from {
+        let kept = run.map(RunFolder::start);
+        if let Some(kept) = kept.as_ref().filter(|kept| !kept.is_dir()) {
+            let (own, _) = older_adapter(&ready.folder, from)?;
+            record::atomic::replace_folder(kept, &mut |draft| copy(&own, draft))?;
+        }
+        let own = kept.map_or_else(|| Ok::<_, Error>(older_adapter(&ready.folder, from)?.0), Ok)?;
+        let mut adapter = Adapter::load(&ready.folder.dims, &own)?;
+        if adapter.config.use_dora && recipe.adapter.dropout > 0.0 {
+            let (what, found) = ("adapter.dropout beside an older DoRA adapter".to_string(), recipe.adapter.dropout.to_string());
+            return Err(model::Error::Unsupported { what, found, supported: "0".to_string() }.into());
+        }
+        // Everything else is the older adapter's own; dropout belongs to the training that begins.
+        adapter.config.lora_dropout = recipe.adapter.dropout;
+        adapter.places = Places::of_adapter(&ready.folder.dims, &adapter.config)?;
+        return Ok(adapter);
+    }
     if recipe.train.method == recipe::Method::Full {
         watch.begin("loading the model", 100);
         let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
@@ -78,6 +103,15 @@ pub fn teach(
     abort: &Abort,
     watch: &mut dyn Watch,
 ) -> Result<End, Error> {
-    let adapter = beginning(ready, recipe, watch)?;
+    note_base(&ready.folder, run)?;
+    let adapter = beginning(ready, recipe, Some(run), watch)?;
     Ok(train::run(&ready.cx, &ready.weights, adapter, recipe, run, about, start, abort, &mut |event| watch.event(event))?)
+}
+
+/// The files of an adapter.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    for name in ["adapter_config.json", model::adapter::WEIGHTS_FILE] {
+        std::fs::copy(from.join(name), to.join(name)).map_err(|source| Error::Read { path: from.join(name), source })?;
+    }
+    Ok(())
 }

@@ -4,10 +4,13 @@
 //! that of a line through neighbouring points. Suggested is the lower of the rate of the steepest fall and a tenth of the
 //! rate at which the loss went up, rounded to 1, 2 or 5 times a power of ten.
 
+use crate::watch::noise;
 use crate::{Error, Trainer};
 
 /// Points to each side of a slope's middle.
 const REACH: usize = 6;
+/// Fewer steps do not show a rise.
+const KNOWN: usize = 20;
 /// Weight of the past in the smoothed loss.
 const PAST: f64 = 0.8;
 
@@ -90,14 +93,17 @@ fn smooth(losses: &[(f64, f64)]) -> Vec<Point> {
     losses.iter().map(point).collect()
 }
 
-/// The rate at which the loss began to rise, once it is clearly above its lowest point: by half of it and by half of all
-/// that was won.
+/// The rate at which the loss began to rise, once it is clearly above its lowest point: by a tenth of it, by half of all
+/// that was won, and by what its noise cannot explain.
 fn rose(points: &[Point]) -> Option<f64> {
-    let last = points.last()?;
-    let (at, lowest) = points.iter().enumerate().min_by(|a, b| a.1.smooth.total_cmp(&b.1.smooth))?;
-    let won = points[0].smooth - lowest.smooth;
-    let up = last.smooth - lowest.smooth;
-    (points.len() > REACH && at + 1 < points.len() && up > 0.5 * lowest.smooth && up > 0.5 * won).then_some(lowest.lr)
+    // The average begins with single steps, noise and all.
+    let known = points.get(REACH..).filter(|_| points.len() >= KNOWN)?;
+    let (at, lowest) = known.iter().enumerate().min_by(|a, b| a.1.smooth.total_cmp(&b.1.smooth))?;
+    let won = known[0].smooth - lowest.smooth;
+    let up = known[known.len() - 1].smooth - lowest.smooth;
+    let noise = noise(&points.iter().map(|p| p.loss).collect::<Vec<_>>());
+    let clearly = up > 0.1 * lowest.smooth && up > 0.5 * won && up > 2.5 * noise;
+    (at + 1 < known.len() && clearly).then_some(lowest.lr)
 }
 
 /// The rate in the middle of the steepest fall before the loss went up.
@@ -160,6 +166,25 @@ mod tests {
                 assert!((2e-4..=5e-3).contains(&lr) && lr <= up / 10.0 * 1.01, "{lr} {up}");
             }
         }
+    }
+
+    #[test]
+    fn a_rise_to_a_ceiling_is_one_and_noise_is_none() {
+        // A small model that is thrown far ends at the loss of chance, not at infinity.
+        let ceiling = |lr: f64| 3.0 + 3.0 / (1.0 + (lr / 3e-3).powi(2)) + if lr > 0.05 { 2.0 } else { 0.0 };
+        let rates = || (0..100u64).map(|i| (i, 1e-6 * 1e6f64.powf(i as f64 / 99.0)));
+        let found = judged(smooth(&rates().map(|(_, lr)| (lr, ceiling(lr))).collect::<Vec<_>>()));
+        let up = found.blew_up.expect("a rise");
+        assert!((0.03..0.07).contains(&up) && found.suggestion.is_some_and(|lr| lr <= up / 10.0), "{found:?}");
+        // Flat for half of the test, with the noise of small batches.
+        let flat = |seed: u64| {
+            let loss =
+                |(i, lr): (u64, f64)| (lr, (if lr < 1e-4 { 2.5 } else { 2.5 - 0.5 * (lr / 1e-4).log10() }) * (0.2 * normal(seed, i)).exp());
+            judged(smooth(&rates().take(66).map(loss).collect::<Vec<_>>()))
+        };
+        let alarms = (0..100).filter(|seed| flat(*seed).blew_up.is_some()).count();
+        println!("{alarms} of 100 noisy curves were taken for a rise");
+        assert!(alarms <= 2, "{alarms}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn run(
     let material = Material::read(folder, recipe, weights.dims.vocab)?;
     let mut trainer = Trainer::new(cx, weights, &material, recipe, adapter);
     if recipe.train.objective == Objective::Dpo {
-        trainer.refer(&folder.reference(), &mut |_, _| {})?;
+        trainer.refer(Some(&folder.reference()), &mut |_, _| {})?;
     }
     let log = Log::open(&folder.events())?;
     let course = Course::new(&material);
@@ -337,8 +337,15 @@ impl Run<'_> {
                 Err(cause) => damaged.push(format!("the best one, of step {}, so the last one is the result: {cause}", best.step)),
             }
         }
-        let adapter = &self.trainer.adapter;
-        record::atomic::replace_folder(&self.folder.adapter(), &mut |draft| adapter.save(draft).map_err(Error::from))?;
+        let (adapter, base) = (&self.trainer.adapter, self.folder.base());
+        record::atomic::replace_folder(&self.folder.adapter(), &mut |draft| -> Result<(), Error> {
+            adapter.save(draft)?;
+            // An adapter that is taken elsewhere still says which base it belongs to.
+            if base.is_file() {
+                std::fs::copy(&base, draft.join("base.json")).map_err(|source| Error::Io { path: base.clone(), source })?;
+            }
+            Ok(())
+        })?;
         let validation_loss = self.curves.validations.iter().rev().find(|(at, _)| *at == step).map(|(_, loss)| *loss);
         self.emit(Event::Published { step, validation_loss })?;
         let losses = &self.curves.losses;

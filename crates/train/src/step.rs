@@ -109,12 +109,13 @@ impl<'a> Trainer<'a> {
 
     /// Finds out how likely the model as it is now holds every answer: what preferences are measured against.
     ///
-    /// Reads it where it was written for these packs, else computes and writes it; `tell(done, of)` counts pairs.
+    /// Reads it where it was written for these packs, else computes it and writes it to `path`, if there is one;
+    /// `tell(done, of)` counts pairs.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn refer(&mut self, path: &std::path::Path, tell: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
-        if let Some(known) = Reference::load(path, self.material) {
+    pub fn refer(&mut self, path: Option<&std::path::Path>, tell: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
+        if let Some(known) = path.and_then(|path| Reference::load(path, self.material)) {
             self.reference = known;
             return Ok(());
         }
@@ -122,7 +123,7 @@ impl<'a> Trainer<'a> {
         let of = (train.len() + validation.len()) / 2;
         let mut all = |sequences: &[Example], from: usize| self.log_probabilities(sequences, &mut |done| tell(from + done, of));
         let reference = Reference { train: all(train, 0), validation: all(validation, train.len() / 2) };
-        reference.save(path, self.material)?;
+        path.map_or(Ok(()), |path| reference.save(path, self.material))?;
         self.reference = reference;
         Ok(())
     }

@@ -114,7 +114,7 @@ fn of_training(losses: &[f64], curves: &Curves) -> Option<Advice> {
 }
 
 /// Spread of the noise: differences of neighbours, so that neither trend nor a stair at the end of a pass counts.
-fn noise(losses: &[f64]) -> f64 {
+pub(crate) fn noise(losses: &[f64]) -> f64 {
     let steps: Vec<f64> = losses.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let middle = median(&steps);
     let distances: Vec<f64> = steps.iter().map(|step| (step - middle).abs()).collect();

@@ -74,7 +74,12 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     show::settings(&recipe).iter().for_each(|line| ui.tell(line));
     let prepared = flow::prepare(&recipe, &folder)?;
     ui.prepared(&prepared);
-    let parameters = flow::parameters(&recipe, &folder.dims)?;
+    let parameters = flow::parameters(&recipe, &folder)?;
+    if let Some(from) = &recipe.adapter.from
+        && flow::older_adapter(&folder, from)?.1 == flow::Origin::Unknown
+    {
+        ui.warn(&format!("{} does not say which base it was made for; only its shapes were compared", from.display()));
+    }
     let steps = train::step::steps_of(&recipe.train, prepared.units());
     if args.dry_run {
         let f = &prepared.facts;
@@ -83,7 +88,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
             "dry_run": true, "steps": steps, "parameters": parameters, "examples": f.examples, "tokens": f.tokens,
             "supervised_tokens": f.learned_tokens, "too_long": f.too_long.len(), "held_out": prepared.held_out.len(),
             "pairs": f.pairs, "replay": prepared.replay.len() / prepared.kind.width(),
-            "validation": prepared.validation.len() / prepared.kind.width(), "rewritten": f.rewritten.len(), "notes": recipe.notes(),
+            "validation": prepared.validation.len() / prepared.kind.width(), "rewritten": f.rewritten.len(), "turns": f.turns, "notes": recipe.notes(),
         }));
         ui.next(&[(again(args), "train it")]);
         return Ok(());

@@ -145,6 +145,11 @@ impl From<flow::Error> for Fault {
             E::Read { ref path, ref source } => named(&e, source, path),
             E::Leak { .. } => Fault::new(Kind::Yours, &e).hint("take them out of one of the two files: what was trained on proves nothing"),
             E::NothingToTrain { .. } => Fault::new(Kind::Yours, &e).hint("train without validation: --set data.validation_share=0"),
+            E::OtherBase { ref expected, .. } => {
+                Fault::new(Kind::Yours, &e).hint(format!("use the base it was made for: --set model.base={expected}"))
+            }
+            E::NotAnAdapter { .. } => Fault::new(Kind::Yours, &e).hint("begin with a fresh adapter: --set adapter.from=none"),
+            E::Sweep { .. } => Fault::new(Kind::Usage, &e).hint("see its options: tunesmith sweep --help"),
             E::Threads(_) => Fault::new(Kind::Machine, &e).hint("fewer threads: --threads 1"),
             E::NotYet { ref path, .. } => {
                 Fault::new(Kind::Yours, &e).hint(format!("finish it: tunesmith train --resume {}", path.display()))

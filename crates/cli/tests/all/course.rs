@@ -51,13 +51,12 @@ fn older_examples_are_mixed_in_and_notes_are_given() {
 fn preferences_are_trained_from_pairs() {
     let bench = Bench::new();
     let rows = bench.read("train.jsonl");
-    // The answer of the row, and one that names its field otherwise.
+    // The answer of the row, and one that says nothing.
     let pair = |line: &str| {
         let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let chosen = row["response"].as_str().unwrap().to_string();
         row["prompt"] = row["instruction"].take();
-        row["chosen"] = chosen.clone().into();
-        row["rejected"] = chosen.replace("urgent", "hurry").into();
+        row["chosen"] = row["response"].take();
+        row["rejected"] = "I do not know.".into();
         row.to_string()
     };
     bench.write("votes.jsonl", &rows.lines().map(pair).collect::<Vec<_>>().join("\n"));
@@ -75,4 +74,68 @@ fn preferences_are_trained_from_pairs() {
     assert!(error.contains("found a pair of `chosen` and `rejected`"), "{error}");
     let error = bench.fails(&["train", "--set", "train.objective=dpo"], 1);
     assert!(error.contains("expected `chosen` and `rejected`"), "{error}");
+}
+
+#[test]
+fn a_template_that_rewrites_history_is_trained_turn_by_turn_and_told() {
+    let bench = Bench::new();
+    let model = bench.own_model();
+    // Earlier reasoning is left out, as reasoning models do it.
+    let path = model.join("tokenizer_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["chat_template"] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let row = |n: usize| {
+        let messages = [
+            turn("user", &format!("ask {n}")),
+            turn("assistant", "<think>so</think>first"),
+            turn("user", "more"),
+            turn("assistant", "<think>then</think>second"),
+        ];
+        format!("{}\n", serde_json::json!({ "messages": messages }))
+    };
+    bench.write("train.jsonl", &(0..6).map(row).collect::<String>());
+    let text = bench.ok(&["train", "--dry-run"]);
+    assert!(text.contains("rewritten    6 conversations became 12 examples, one an answer"), "{text}");
+    // The last sample is a whole conversation: the first answer's reasoning is gone, the second's is learned.
+    assert!(
+        text.contains("«<think>then</think>second<|im_end|>»") && !text.contains("<think>so</think>first<|im_end|>\n  | <|im_start|>user"),
+        "{text}"
+    );
+    let json = bench.json(&["train", "--dry-run"]);
+    assert_eq!((json["rewritten"].as_u64(), json["turns"].as_u64(), json["examples"].as_u64()), (Some(6), Some(12), Some(12)));
+}
+
+#[test]
+fn the_day_is_pinned_and_evaluation_sees_the_same() {
+    let bench = Bench::new();
+    let model = bench.own_model();
+    let path = model.join("tokenizer_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let template = config["chat_template"].as_str().unwrap().to_string();
+    config["chat_template"] = format!("{{{{ strftime_now('%d %b %Y') }}}} {template}").into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let text = bench.ok(&["train", "--dry-run", "--set", "data.clock=2026-03-31"]);
+    assert!(text.contains("| 31 Mar 2026 "), "{text}");
+    bench.ok(&[
+        "train",
+        "--out",
+        "run",
+        "--quiet",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "eval.few_shot=0",
+        "--set",
+        "data.clock=2026-03-31",
+    ]);
+    assert!(bench.read("run/recipe.toml").contains("clock = \"2026-03-31\""));
+    bench.ok(&["eval", "run", "--quiet"]);
+    let json = bench.json(&["merge", "run", "--out", "whole"]);
+    assert!(json["logit"].as_f64().unwrap() <= 1e-4, "{json}");
+    // Without a wish the day of the first start is written down.
+    bench.ok(&["train", "--out", "today", "--quiet", "--set", "train.epochs=1"]);
+    let line = bench.read("today/recipe.toml").lines().find(|l| l.starts_with("clock")).map(str::to_string);
+    assert!(line.is_some_and(|l| l.starts_with("clock = \"20")));
 }

@@ -12,21 +12,21 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
 
 /// Where values fall on one axis: from `low..high` to the pixels `from..to`.
-struct Scale {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
+pub(super) struct Scale {
+    pub low: f64,
+    pub high: f64,
+    pub from: f64,
+    pub to: f64,
 }
 
 impl Scale {
-    fn at(&self, value: f64) -> f64 {
+    pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 }
 
 /// Round tick values that enclose `low..high`: steps of 1, 2 or 5 times a power of ten, about `wanted` of them.
-fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
+pub(super) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let high = if high > low { high } else { low + low.abs().max(1.0) };
     let raw = (high - low) / wanted.max(1) as f64;
     let power = 10f64.powf(raw.log10().floor());
@@ -84,7 +84,7 @@ pub(super) fn loss(points: &[Point], held_out: &[(u64, f64)]) -> Option<String> 
     Some(format!(r#"<svg viewBox="0 0 {WIDTH} 490" role="img" aria-label="{label}">{art}</svg>"#))
 }
 
-fn axes(x: &Scale, y: &Scale, steps: &[f64], marks: &[f64], title: &str) -> String {
+pub(super) fn axes(x: &Scale, y: &Scale, steps: &[f64], marks: &[f64], title: &str) -> String {
     let mut out = format!(r#"<text x="{LEFT}" y="{:.0}" dy="-12">{title}</text>"#, y.to);
     let step = marks.get(1).map_or(1.0, |second| second - marks[0]);
     for mark in marks {

@@ -6,6 +6,7 @@
 mod chart;
 mod examples;
 mod page;
+pub mod sweep;
 mod tables;
 
 use crate::arms::{Arm, Example, Scores};
@@ -66,6 +67,7 @@ pub fn html(report: &Report) -> String {
         examples::side_by_side(report),
     ];
     let values = [
+        ("eyebrow", "Evaluation report".to_string()),
         ("title", escape(&report.title)),
         ("subtitle", escape(&report.subtitle)),
         ("style", include_str!("style.css").to_string()),

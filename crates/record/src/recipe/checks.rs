@@ -98,6 +98,18 @@ impl Recipe {
                     .to_string(),
             );
         }
+        let own = [
+            "train.method",
+            "adapter.rank",
+            "adapter.alpha",
+            "adapter.rslora",
+            "adapter.targets",
+            "adapter.rank_pattern",
+            "adapter.alpha_pattern",
+        ];
+        if let Some(key) = own.iter().find(|key| self.adapter.from.is_some() && self.origins.contains_key(**key)) {
+            notes.push(format!("{key} has no effect beside adapter.from: an older adapter brings its own form"));
+        }
         if self.data.replay.is_none() && self.origins.contains_key("data.replay_weight") {
             notes.push("data.replay_weight has no effect without data.replay".to_string());
         }

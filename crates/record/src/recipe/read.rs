@@ -37,7 +37,10 @@ pub(super) fn optional<T>(value: &Value, read: fn(&Value) -> Result<T, Refusal>)
 /// A day of the calendar, `2026-03-31`.
 pub(super) fn day(value: &Value) -> Result<String, Refusal> {
     let wanted = "a day, as in \"2026-03-31\"";
-    let text = value.text(wanted)?;
+    let text = match value {
+        Value::Date(text) => text.clone(),
+        other => other.text(wanted)?,
+    };
     let parts: Vec<&str> = text.split('-').collect();
     let digits = |part: &&str| part.bytes().all(|b| b.is_ascii_digit());
     let widths: Vec<usize> = parts.iter().map(|part| part.len()).collect();

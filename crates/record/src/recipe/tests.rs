@@ -260,6 +260,17 @@ fn tables_and_lists_are_written_as_they_are_read() {
 }
 
 #[test]
+fn a_day_may_stand_without_quotes() {
+    let recipe = parse("[data]\nclock = 2026-03-31\n").unwrap();
+    assert_eq!(
+        (recipe.data.clock.as_deref(), changed(&["data.clock=2024-02-29"]).data.clock.as_deref()),
+        (Some("2026-03-31"), Some("2024-02-29"))
+    );
+    assert_eq!(parse(&recipe.to_toml()).unwrap().data.clock, recipe.data.clock);
+    assert!(refusal("[data]\nclock = 2026-03-31T10:00:00\n").contains("a day, as in"));
+}
+
+#[test]
 fn names_of_other_trainers_lead_to_ours() {
     for (theirs, ours) in [
         ("load_in_4bit", "model.storage"),

@@ -15,6 +15,8 @@ pub(super) enum Value {
     Table(Vec<(String, Value)>),
     /// An optional key that is not set; written as absence.
     Unset,
+    /// A date without quotes.
+    Date(String),
     /// A kind that no key takes, by its name.
     Other(&'static str),
 }
@@ -40,7 +42,7 @@ impl Value {
                 Err(_) => Value::Other("a number that cannot be read"),
             },
             DeValue::Boolean(flag) => Value::Flag(*flag),
-            DeValue::Datetime(_) => Value::Other("a date"),
+            DeValue::Datetime(date) => Value::Date(date.to_string()),
             DeValue::Array(items) => Value::List(items.iter().map(|item| Value::of(item.get_ref())).collect()),
             DeValue::Table(entries) => {
                 let mut entries: Vec<_> =
@@ -69,6 +71,7 @@ impl Value {
                 if entries.is_empty() { "{}".to_string() } else { format!("{{ {} }}", entries.join(", ")) }
             }
             Value::Unset => "none".to_string(),
+            Value::Date(_) => "a date".to_string(),
             Value::Other(kind) => (*kind).to_string(),
         }
     }
@@ -82,7 +85,7 @@ impl Value {
             Value::Flag(flag) => Json::from(*flag),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
             Value::Table(entries) => Json::Object(entries.iter().map(|(key, item)| (key.clone(), item.to_json())).collect()),
-            Value::Unset | Value::Other(_) => Json::Null,
+            Value::Unset | Value::Date(_) | Value::Other(_) => Json::Null,
         }
     }
 

@@ -1,0 +1,77 @@
+//! The learning-rate range test of a recipe, on its own data and model; nothing of it is kept but a page.
+
+use crate::teach::beginning;
+use crate::{Error, Prepared, Ready, Watch};
+use eval::report::sweep::{RateTest, rate_test};
+use record::Recipe;
+use std::path::{Path, PathBuf};
+use train::Trainer;
+use train::range::{self, Found, Range};
+
+/// What was found, and where it can be looked at.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    pub found: Found,
+    pub page: PathBuf,
+}
+
+/// Trains with a rate that rises from step to step until the loss goes up, and writes the curve to `page`.
+///
+/// # Errors
+/// A first step that is no number, or what the disk says.
+pub fn find_rate(
+    ready: &Ready,
+    recipe: &Recipe,
+    prepared: &Prepared,
+    range: &Range,
+    page: &Path,
+    next: &[(String, String)],
+    stop: &dyn Fn() -> bool,
+    watch: &mut dyn Watch,
+) -> Result<Rate, Error> {
+    let material = crate::material(prepared, &ready.folder);
+    let adapter = beginning(ready, recipe, None, watch)?;
+    let mut trainer = Trainer::for_steps(range.steps, &ready.cx, &ready.weights, &material, recipe, adapter);
+    if recipe.train.objective == record::recipe::Objective::Dpo {
+        trainer.refer(None, &mut |_, _| {})?;
+    }
+    watch.begin("raising the rate", range.steps);
+    let mut done = 0;
+    let found = range::find(&mut trainer, range, &mut |_| {
+        done += 1;
+        watch.advance(done);
+        !stop()
+    });
+    watch.end();
+    let found = found?;
+    record::atomic::write(page, rate_test(&drawn(recipe, &found, next)).as_bytes())?;
+    Ok(Rate { found, page: page.into() })
+}
+
+fn drawn(recipe: &Recipe, found: &Found, next: &[(String, String)]) -> RateTest {
+    let marks = [("steepest fall", found.steepest), ("the loss goes up", found.blew_up), ("suggested", found.suggestion)];
+    RateTest {
+        title: recipe.data.train.display().to_string(),
+        subtitle: format!("{}, {} examples a step", recipe.model.base, recipe.train.batch),
+        points: found.points.iter().map(|p| (p.lr, p.loss, p.smooth)).collect(),
+        marks: marks.into_iter().filter_map(|(name, lr)| Some((lr?, name.to_string()))).collect(),
+        sentence: sentence(found),
+        next: next.to_vec(),
+    }
+}
+
+/// The result in words.
+pub(crate) fn sentence(found: &Found) -> String {
+    match (found.suggestion, found.blew_up) {
+        (Some(lr), Some(up)) => format!("Begin with a rate of {lr:e}; the loss goes up from {up:.1e} on."),
+        (Some(lr), None) => format!("Begin with a rate of {lr:e}; the loss never went up in this range."),
+        (None, _) => "The loss never fell: no rate can be told from it. Is there something to learn?".to_string(),
+    }
+}
+
+impl Rate {
+    /// The result in words.
+    pub fn sentence(&self) -> String {
+        sentence(&self.found)
+    }
+}
