@@ -7,7 +7,7 @@ use model::{Folder, Limits, Places};
 use plan::cpu::{Hold, Job, Plan};
 use plan::{Buffer, Life};
 use record::recipe::{Method, Precision, Storage};
-use record::{Example, Recipe};
+use record::{Example, Recipe, RunFolder};
 use train::Material;
 
 /// A plan, and what would make it smaller.
@@ -18,12 +18,19 @@ pub struct Room {
     pub smaller: Option<u32>,
 }
 
-/// Plans the run of `recipe` over `material` (threads 0: all cores); `free` is what this machine can spare, if that is known.
+/// Plans the run of `recipe` over `material`, or the rest of `run` (threads 0: all cores); `free` is what this machine can spare, if that is known.
 ///
 /// # Errors
 /// An adapter that reaches no layer of the model, or a tokenizer that cannot be written.
-pub fn foresee(recipe: &Recipe, folder: &Folder, material: &Material, threads: usize, free: Option<u64>) -> Result<Room, Error> {
-    let places = places(recipe, folder)?;
+pub fn foresee(
+    recipe: &Recipe,
+    folder: &Folder,
+    run: Option<&RunFolder>,
+    material: &Material,
+    threads: usize,
+    free: Option<u64>,
+) -> Result<Room, Error> {
+    let places = places(recipe, folder, run)?;
     let held = held(recipe, folder)?;
     let tokenizer = folder.chat.tokenizer.to_json()?.len() as u64;
     let count = |recipe: &Recipe| plan::cpu::plan(&job(recipe, folder, material, &places, &held, threads, tokenizer));

@@ -38,14 +38,16 @@ fn adapter_config(recipe: &Recipe, dims: &Dims, base: &str) -> AdapterConfig {
 /// # Errors
 /// As [`beginning`].
 pub fn parameters(recipe: &Recipe, folder: &Folder) -> Result<usize, Error> {
-    Ok(places(recipe, folder)?.len())
+    Ok(places(recipe, folder, None)?.len())
 }
 
-/// What a recipe trains, and where it lies.
-pub(crate) fn places(recipe: &Recipe, folder: &Folder) -> Result<Places, Error> {
+/// What a recipe trains, and where it lies. A run that has begun keeps a copy of the adapter that it trains on.
+pub(crate) fn places(recipe: &Recipe, folder: &Folder, run: Option<&RunFolder>) -> Result<Places, Error> {
     let dims = &folder.dims;
     if let Some(from) = &recipe.adapter.from {
-        return Ok(Adapter::load(dims, &older_adapter(folder, from)?.0)?.places);
+        let kept = run.map(RunFolder::start).filter(|kept| kept.is_dir());
+        let own = kept.map_or_else(|| Ok::<_, Error>(older_adapter(folder, from)?.0), Ok)?;
+        return Ok(Adapter::load(dims, &own)?.places);
     }
     if recipe.train.method == recipe::Method::Full {
         return Ok(Places::of_model(dims));

@@ -94,7 +94,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         return Ok(());
     }
     let free = memory::free();
-    let room = flow::foresee(&recipe, &folder, &flow::material(&prepared, &folder), args.threads, free)?;
+    let room = flow::foresee(&recipe, &folder, None, &flow::material(&prepared, &folder), args.threads, free)?;
     if args.plan {
         foreseen(args, &room.plan, free, ui);
         return Ok(());
@@ -134,7 +134,7 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
         let folder = Folder::open(&model)?;
         let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
         let free = memory::free();
-        require(&flow::foresee(&recipe, &folder, &material, args.threads, free)?, free)?;
+        require(&flow::foresee(&recipe, &folder, Some(&run), &material, args.threads, free)?, free)?;
     }
     let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
     flow::pin(&mut ready.folder, &recipe);
