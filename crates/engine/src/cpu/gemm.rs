@@ -15,7 +15,7 @@ use super::{Cx, for_each};
 /// Longest block of k between two visits of a C tile.
 pub(super) const KC: usize = 288;
 /// Rows of A that one task packs and keeps in its cache.
-const MC: usize = 256;
+pub(super) const MC: usize = 256;
 /// Floats of B packed at a time (4 MiB), so that what was packed is still near when it is used, and no product needs more.
 const PACKED: usize = 1 << 20;
 
@@ -23,8 +23,8 @@ const PACKED: usize = 1 << 20;
 #[derive(Clone, Copy)]
 pub struct Mat<'a> {
     pub(super) data: &'a [f32],
-    rows: usize,
-    cols: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
     pub(super) row_step: usize,
     pub(super) col_step: usize,
 }
@@ -330,7 +330,7 @@ fn rows_panel(b: Mat, row: usize, from: usize, k: usize) -> Right {
 /// # Safety
 /// `c` points to `height` rows of `ldc` floats of which `width` columns may be written; `right` has `k` rows.
 #[allow(clippy::too_many_arguments)]
-unsafe fn column(
+pub(super) unsafe fn column(
     level: Level,
     step: Step,
     c: *mut f32,
@@ -385,79 +385,6 @@ pub(super) fn pack_panel(out: &mut [f32], b: Mat, row: usize, from: usize, k: us
             let line = start + i * b.row_step + k0 * b.col_step;
             for kk in 0..len {
                 out[(k0 + kk) * NR + i] = b.data[line + kk * b.col_step];
-            }
-        }
-    }
-}
-
-/// Products inside one thread, for attention: B packed once, used for several A.
-pub(crate) struct Panels {
-    data: Vec<f32>, // (ceil(n / 48), k, 48)
-    n: usize,
-    k: usize,
-}
-
-impl Panels {
-    pub(crate) fn empty() -> Panels {
-        Panels { data: Vec::new(), n: 0, k: 0 }
-    }
-
-    fn reset(&mut self, n: usize, k: usize) {
-        (self.n, self.k) = (n, k);
-        let need = n.div_ceil(NR) * k * NR;
-        if self.data.len() < need {
-            self.data.resize(need, 0.0);
-        }
-    }
-
-    /// B (n = listed rows, k = width): element (j, i) is `source[rows[j] * step + col + i]`.
-    pub(crate) fn pack_rows(&mut self, source: &[f32], step: usize, col: usize, width: usize, rows: &[u32]) {
-        self.reset(rows.len(), width);
-        for (panel, list) in self.data.chunks_exact_mut(width * NR).zip(rows.chunks(NR)) {
-            if list.len() < NR {
-                panel.fill(0.0);
-            }
-            for (j, &r) in list.iter().enumerate() {
-                let line = &source[r as usize * step + col..][..width];
-                for (o, &v) in panel[j..].iter_mut().step_by(NR).zip(line) {
-                    *o = v;
-                }
-            }
-        }
-    }
-
-    /// B (n = width, k = listed rows): the transpose of [`Panels::pack_rows`].
-    pub(crate) fn pack_columns(&mut self, source: &[f32], step: usize, col: usize, width: usize, rows: &[u32]) {
-        self.reset(width, rows.len());
-        for (p, panel) in self.data.chunks_exact_mut((rows.len() * NR).max(1)).enumerate().take(width.div_ceil(NR)) {
-            let cols = NR.min(width - p * NR);
-            for (o, &r) in panel.chunks_exact_mut(NR).zip(rows) {
-                o[..cols].copy_from_slice(&source[r as usize * step + col + p * NR..][..cols]);
-                o[cols..].fill(0.0);
-            }
-        }
-    }
-
-    /// `c (+)= a·bᵀ` on this thread; c has rows of `ldc` floats.
-    pub(crate) fn multiply(&self, level: Level, c: &mut [f32], ldc: usize, write: Write, a: Mat) {
-        assert!(a.cols == self.k && ldc >= self.n && (a.rows == 0 || c.len() >= (a.rows - 1) * ldc + self.n));
-        let len = self.k.div_ceil(self.k.div_ceil(KC).max(1)).max(1);
-        for row in (0..a.rows).step_by(MC) {
-            let height = MC.min(a.rows - row);
-            let mut write = write;
-            for from in (0..self.k).step_by(len) {
-                let k = len.min(self.k - from);
-                with_strips(height * k, |strips| {
-                    let left = Strips::new(level, strips, a, row, height, from, k, false);
-                    for p in 0..self.n.div_ceil(NR) {
-                        let right = packed_panel(&self.data, p * self.k + from, k);
-                        let width = NR.min(self.n - p * NR);
-                        let at = &mut c[row * ldc + p * NR..];
-                        // SAFETY: checked above: height rows of ldc floats with this panel's columns lie in c.
-                        unsafe { column(level, Step::Single, at.as_mut_ptr(), ldc, height, width, write, &left, right, k) };
-                    }
-                });
-                write = Write::Add;
             }
         }
     }

@@ -14,7 +14,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a call.
     const ROUND: f32 = 12_582_912.0;
     let capped = x.clamp(-87.3, 88.3);
-    let n = (capped * LOG2E + ROUND) - ROUND;
+    let rounded = capped * LOG2E + ROUND;
+    let n = rounded - ROUND;
     let r = (capped - n * LN2_HIGH) - n * LN2_LOW;
     let p = 1.0 / 5040.0;
     let p = p * r + 1.0 / 720.0;
@@ -23,7 +24,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.0 / 6.0;
     let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    let scale = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    // The last bits of `rounded` are n: shifted to where the exponent lies, they need no conversion.
+    let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     if x < -87.3 { 0.0 } else { p * scale }
 }
 

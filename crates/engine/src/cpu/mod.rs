@@ -7,6 +7,7 @@ pub mod gemm;
 pub mod lanes;
 pub mod math;
 pub(crate) mod pairs;
+pub(crate) mod panels;
 pub mod shared;
 pub(crate) mod strips;
 pub(crate) mod weight;

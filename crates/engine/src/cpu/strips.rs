@@ -47,8 +47,8 @@ impl<'a> Strips<'a> {
         if whole < height {
             pack_strips(level, &mut room[whole * k..], a, row + whole, height - whole, from, k);
         }
-        let block = &a.data[row * a.row_step + from..][..(height - 1) * a.row_step + k];
-        Strips { packed: room, direct: Some(Left { start: block.as_ptr(), row_step: a.row_step, k_step: 1 }), k }
+        let block = &a.data[row * a.row_step + from * a.col_step..][..(height - 1) * a.row_step + (k - 1) * a.col_step + 1];
+        Strips { packed: room, direct: Some(Left { start: block.as_ptr(), row_step: a.row_step, k_step: a.col_step }), k }
     }
 
     /// As [`Strips::new`], in words of two; `from` and `k` count words.

@@ -7,18 +7,22 @@
 //!            head h reads key head h / (heads / kv_heads); with a window w, position p sees p-w+1 ..= p
 //! Writes     o, l, dq, dk, dv overwritten. Keys are shared by several segments: their gradients are summed in a
 //!            fixed number of partial buffers and these in order, so threads change no bit.
-//! Rounds     f32; the probabilities of a query chunk are held whole, not online.
+//! Rounds     f32; the probabilities of a block of queries are held whole, not online.
 //! Moves      compute-bound: 4 * head_dim flops a visible pair forward, 10 backward.
 
-use crate::cpu::gemm::{Mat, Panels, Write};
+use crate::cpu::gemm::{Mat, Write};
 use crate::cpu::lanes::per_level;
 use crate::cpu::math::{LANES, dot, exp, fold};
+use crate::cpu::panels::Panels;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_each, for_rows};
 use crate::layout::Layout;
 use std::cell::RefCell;
 
-/// Queries that one task does at a time.
+mod decode;
+pub use decode::{Tail, decode};
+
+/// Queries that one task does: what they see is packed once for all of them.
 const CHUNK: usize = 128;
 /// Partial buffers of dk and dv; fixed, so that the order of their sum is.
 const PARTS: usize = 4;
@@ -48,6 +52,15 @@ impl Dims {
     fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
+    /// Queries whose scores are held at a time: about a hundred rows with all heads of the group. Few queries compute
+    /// little that is hidden from them; few rows would not fill the products.
+    fn block(&self) -> usize {
+        match self.group() {
+            1 | 2 => 64,
+            3 | 4 => 32,
+            _ => 16,
+        }
+    }
 }
 
 /// A chunk of queries of one segment.
@@ -58,10 +71,27 @@ struct Unit {
     len: usize,
 }
 
-/// The keys that a unit sees: their rows, and the position of the first.
+/// Some queries of a unit: their first row and position.
+#[derive(Clone, Copy)]
+struct Block {
+    row: usize,
+    position: usize,
+    len: usize,
+}
+
+/// The keys that a unit sees: their rows in order of position, the same as runs of neighbours, and the first position.
 struct Context {
     rows: Vec<u32>,
+    runs: Vec<Run>,
     first: usize,
+}
+
+/// Keys `at..at + len` of a context, which are rows `row..row + len`.
+#[derive(Clone, Copy)]
+struct Run {
+    at: usize,
+    row: usize,
+    len: usize,
 }
 
 /// Buffers of one thread.
@@ -69,9 +99,13 @@ struct Room {
     keys: Panels,
     values: Panels,
     turned: Panels,
+    factors: Panels,
+    queries: Vec<f32>,
+    grads: Vec<f32>,
     scores: Vec<f32>,
     dscores: Vec<f32>,
     piece: Vec<f32>,
+    sums: Vec<f32>,
 }
 
 thread_local! {
@@ -83,9 +117,13 @@ fn with_room<R>(f: impl FnOnce(&mut Room) -> R) -> R {
         keys: Panels::empty(),
         values: Panels::empty(),
         turned: Panels::empty(),
+        factors: Panels::empty(),
+        queries: Vec::new(),
+        grads: Vec::new(),
         scores: Vec::new(),
         dscores: Vec::new(),
         piece: Vec::new(),
+        sums: Vec::new(),
     });
     let result = f(&mut room);
     ROOM.replace(Some(room));
@@ -116,7 +154,14 @@ fn context(layout: &Layout, unit: Unit, window: Option<usize>) -> Context {
     let mut rows = layout.ancestor_rows(unit.segment, first);
     let own = first.saturating_sub(position);
     rows.extend((segment.start + own..segment.start + unit.from + unit.len).map(|r| r as u32));
-    Context { rows, first }
+    let mut runs: Vec<Run> = Vec::new();
+    for (at, &row) in rows.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.row + run.len == row as usize => run.len += 1,
+            _ => runs.push(Run { at, row: row as usize, len: 1 }),
+        }
+    }
+    Context { rows, runs, first }
 }
 
 /// The keys (as indices into the context) that the query at `position` sees.
@@ -136,124 +181,40 @@ pub fn forward(cx: &Cx, o: &mut [f32], l: &mut [f32], q: &[f32], k: &[f32], v: &
         // Later chunks see more: begin with them, so that no long task comes last.
         let (unit, kv) = (units[units.len() - 1 - i / d.kv_heads], i % d.kv_heads);
         let c = context(layout, unit, d.window);
-        let n = c.rows.len();
         let row0 = layout.segments()[unit.segment].start + unit.from;
         let position = layout.first_position(unit.segment) + unit.from;
         with_room(|room| {
-            room.keys.pack_rows(k, d.kv_width(), kv * d.head_dim, d.head_dim, &c.rows);
-            room.values.pack_columns(v, d.kv_width(), kv * d.head_dim, d.head_dim, &c.rows);
-            let scores = sized(&mut room.scores, unit.len * n);
-            let piece = sized(&mut room.piece, unit.len * d.head_dim);
-            for head in kv * d.group()..(kv + 1) * d.group() {
-                let queries = Mat::strided(&q[row0 * d.q_width() + head * d.head_dim..], unit.len, d.head_dim, d.q_width());
-                room.keys.multiply(cx.level(), scores, n, Write::Set, queries);
-                for (i, line) in scores.chunks_exact_mut(n).enumerate() {
-                    let sees = visible(position + i, c.first, d.window);
-                    let log_sum = softmax(cx.level(), line, sees.start, sees.end, d.scale);
-                    // SAFETY: this row and head belong to this task alone.
-                    unsafe { l.part((row0 + i) * d.heads + head, 1)[0] = log_sum };
-                }
-                room.values.multiply(cx.level(), piece, d.head_dim, Write::Set, Mat::new(scores, unit.len, n));
-                scatter(&o, piece, row0, d.q_width(), head * d.head_dim, d.head_dim);
+            room.keys.pack_rows(cx.level(), k, d.kv_width(), kv * d.head_dim, d.head_dim, &c.rows);
+            room.values.pack_columns(v, d.kv_width(), kv * d.head_dim, d.head_dim, c.rows.iter().map(|&r| r as usize));
+            for from in (0..unit.len).step_by(d.block()) {
+                let block = Block { row: row0 + from, position: position + from, len: d.block().min(unit.len - from) };
+                block_forward(cx, room, (&o, &l), q, &c, block, kv, d);
             }
         });
     });
 }
 
-/// A sequence that is being generated: its own keys lie in rows `start..start + len` of the cache, after a common prefix.
-#[derive(Clone, Copy, Debug)]
-pub struct Tail {
-    /// First row.
-    pub start: usize,
-    /// Tokens so far, the one that asks included.
-    pub len: usize,
-}
-
-/// Sequences that one task of [`decode`] does, so that the prefix is packed once for all of them.
-const TAILS: usize = 16;
-
-/// One query a sequence over a cache: `o` (tails, heads, head_dim) from `q` of the same shape; every sequence
-/// sees cache rows `0..prefix` and its own. Rows of `k` and `v` are (cache rows, kv_heads, head_dim).
+/// Forward of some queries of a unit, all heads of a group as rows of one product: keys that none of them sees are not touched.
 #[allow(clippy::too_many_arguments)]
-pub fn decode(cx: &Cx, o: &mut [f32], q: &[f32], k: &[f32], v: &[f32], prefix: usize, tails: &[Tail], d: Dims) {
-    assert!(q.len() == tails.len() * d.q_width() && o.len() == q.len() && k.len() == v.len());
-    let o = Shared::new(o);
-    let blocks = tails.len().div_ceil(TAILS);
-    for_each(cx, blocks * d.kv_heads, |i| {
-        let (block, kv) = (i / d.kv_heads, i % d.kv_heads);
-        let from = block * TAILS;
-        let tails = &tails[from..tails.len().min(from + TAILS)];
-        with_room(|room| decode_block(cx, room, &o, q, (k, v), prefix, tails, from, kv, d));
-    });
-}
-
-#[allow(clippy::too_many_arguments)]
-fn decode_block(
-    cx: &Cx,
-    room: &mut Room,
-    o: &Shared,
-    q: &[f32],
-    (k, v): (&[f32], &[f32]),
-    prefix: usize,
-    tails: &[Tail],
-    from: usize,
-    kv: usize,
-    d: Dims,
-) {
-    let (level, hd, kv_width, group) = (cx.level(), d.head_dim, d.kv_width(), d.group());
-    let longest = tails.iter().map(|t| t.len).max().unwrap_or(0);
-    let n = prefix + longest;
-    let rows: Vec<u32> = (0..prefix as u32).collect();
-    // The heads of a group lie side by side in q, so (tails, group) are rows of one matrix only per tail; copy them together.
-    let queries = sized(&mut room.piece, tails.len() * group * hd);
-    for (i, line) in queries.chunks_exact_mut(group * hd).enumerate() {
-        line.copy_from_slice(&q[(from + i) * d.q_width() + kv * group * hd..][..group * hd]);
-    }
-    let scores = sized(&mut room.scores, tails.len() * group * n);
-    if prefix > 0 {
-        room.keys.pack_rows(k, kv_width, kv * hd, hd, &rows);
-        room.keys.multiply(level, scores, n, Write::Set, Mat::new(queries, tails.len() * group, hd));
-    }
-    for (j, line) in scores.chunks_exact_mut(n).enumerate() {
-        let tail = tails[j / group];
-        own_scores(level, &mut line[prefix..prefix + tail.len], &queries[j * hd..][..hd], k, tail.start, kv_width, kv * hd);
-        let end = prefix + tail.len;
-        let sees = d.window.map_or(0, |w| end.saturating_sub(w));
-        softmax(level, line, sees, end, d.scale);
-    }
-    let out = sized(&mut room.dscores, tails.len() * group * hd);
-    out.fill(0.0);
-    if prefix > 0 {
-        room.values.pack_columns(v, kv_width, kv * hd, hd, &rows);
-        room.values.multiply(level, out, hd, Write::Set, Mat::strided(scores, tails.len() * group, prefix, n));
-    }
-    for (j, line) in out.chunks_exact_mut(hd).enumerate() {
-        let tail = tails[j / group];
-        own_values(level, line, &scores[j * n + prefix..][..tail.len], v, tail.start, kv_width, kv * hd);
-    }
-    for (i, line) in out.chunks_exact(group * hd).enumerate() {
-        // SAFETY: each (sequence, key head) belongs to one task.
-        unsafe { o.part((from + i) * d.q_width() + kv * group * hd, group * hd).copy_from_slice(line) };
-    }
-}
-
-per_level! {
-    fn own_scores(out: &mut [f32], q: &[f32], k: &[f32], start: usize, step: usize, col: usize) {
-        for (i, o) in out.iter_mut().enumerate() {
-            *o = dot(q, &k[(start + i) * step + col..][..q.len()]);
+fn block_forward(cx: &Cx, room: &mut Room, (o, l): (&Shared, &Shared), q: &[f32], c: &Context, b: Block, kv: usize, d: Dims) {
+    let (hd, group, rows) = (d.head_dim, d.group(), b.len * d.group());
+    let n = visible(b.position + b.len - 1, c.first, d.window).end;
+    let (across, ld) = line(n);
+    let queries = gather_heads(&mut room.queries, q, b, kv, d);
+    let (scores, sums) = (sized(&mut room.scores, rows * ld), sized(&mut room.sums, rows));
+    room.keys.multiply(cx.level(), scores, ld, Write::Set, Mat::new(queries, rows, hd), across);
+    for (i, lines) in scores.chunks_exact_mut(group * ld).enumerate() {
+        let sees = visible(b.position + i, c.first, d.window);
+        // SAFETY: this row and these heads belong to this task alone.
+        let l = unsafe { l.part((b.row + i) * d.heads + kv * group, group) };
+        for ((line, l), sum) in lines.chunks_exact_mut(ld).zip(l).zip(&mut sums[i * group..]) {
+            (*l, *sum) = exponentials(cx.level(), line, sees.start, sees.end, d.scale);
         }
     }
-}
-
-per_level! {
-    fn own_values(out: &mut [f32], p: &[f32], v: &[f32], start: usize, step: usize, col: usize) {
-        for (i, p) in p.iter().enumerate() {
-            let line = &v[(start + i) * step + col..][..out.len()];
-            for (o, v) in out.iter_mut().zip(line) {
-                *o += p * v;
-            }
-        }
-    }
+    let piece = sized(&mut room.piece, rows * hd);
+    room.values.multiply(cx.level(), piece, hd, Write::Set, Mat::strided(scores, rows, n, ld), hd);
+    divide_rows(cx.level(), piece, sums);
+    scatter_heads(o, piece, b, kv, d);
 }
 
 /// Gradients of q, k and v from `d_o`; `l` and `o` as the forward pass left them.
@@ -281,7 +242,7 @@ pub fn backward(
             dk.fill(0.0);
             dv.fill(0.0);
             for &unit in &parts[part] {
-                unit_backward(cx, &dq, dk, dv, d_o, (o, l), (q, k, v), layout, d, unit, kv);
+                unit_backward(cx, &dq, (&mut *dk, &mut *dv), d_o, (o, l), (q, k, v), layout, d, unit, kv);
             }
         });
         gather(cx, dk, partial, 0, tokens, d);
@@ -294,52 +255,98 @@ pub fn backward(
 fn unit_backward(
     cx: &Cx,
     dq: &Shared,
-    dk: &mut [f32],
-    dv: &mut [f32],
+    (dk, dv): (&mut [f32], &mut [f32]),
     d_o: &[f32],
-    (o, l): (&[f32], &[f32]),
+    saved: (&[f32], &[f32]),
     (q, k, v): (&[f32], &[f32], &[f32]),
     layout: &Layout,
     d: Dims,
     unit: Unit,
     kv: usize,
 ) {
-    let (level, hd, kv_width, width) = (cx.level(), d.head_dim, d.kv_width(), d.q_width());
+    let (hd, kv_width) = (d.head_dim, d.kv_width());
     let c = context(layout, unit, d.window);
-    let n = c.rows.len();
     let row0 = layout.segments()[unit.segment].start + unit.from;
     let position = layout.first_position(unit.segment) + unit.from;
-    let query_rows: Vec<u32> = (row0..row0 + unit.len).map(|r| r as u32).collect();
     with_room(|room| {
-        room.keys.pack_rows(k, kv_width, kv * hd, hd, &c.rows);
-        room.values.pack_rows(v, kv_width, kv * hd, hd, &c.rows);
-        let p = sized(&mut room.scores, unit.len * n);
-        let ds = sized(&mut room.dscores, unit.len * n);
-        let piece = sized(&mut room.piece, unit.len.max(n) * hd);
-        for head in kv * d.group()..(kv + 1) * d.group() {
-            let at = row0 * width + head * hd;
-            room.keys.multiply(level, p, n, Write::Set, Mat::strided(&q[at..], unit.len, hd, width));
-            room.values.multiply(level, ds, n, Write::Set, Mat::strided(&d_o[at..], unit.len, hd, width));
-            for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
-                let (row, sees) = (row0 + i, visible(position + i, c.first, d.window));
-                let at = row * width + head * hd;
-                let drop = dot(&d_o[at..at + hd], &o[at..at + hd]);
-                softmax_backward(level, p, ds, sees.start, sees.end, d.scale, l[row * d.heads + head], drop);
-            }
-            let dst = Mat::new(ds, unit.len, n);
-            // dq = ds k
-            room.turned.pack_columns(k, kv_width, kv * hd, hd, &c.rows);
-            room.turned.multiply(level, piece, hd, Write::Set, dst);
-            scatter(dq, &piece[..unit.len * hd], row0, width, head * hd, hd);
-            // dk += dsᵀ q, dv += pᵀ do
-            room.turned.pack_columns(q, width, head * hd, hd, &query_rows);
-            room.turned.multiply(level, piece, hd, Write::Set, dst.t());
-            add_rows(dk, piece, &c.rows, hd);
-            room.turned.pack_columns(d_o, width, head * hd, hd, &query_rows);
-            room.turned.multiply(level, piece, hd, Write::Set, Mat::new(p, unit.len, n).t());
-            add_rows(dv, piece, &c.rows, hd);
+        room.keys.pack_rows(cx.level(), k, kv_width, kv * hd, hd, &c.rows);
+        room.values.pack_rows(cx.level(), v, kv_width, kv * hd, hd, &c.rows);
+        room.turned.pack_columns(k, kv_width, kv * hd, hd, c.rows.iter().map(|&r| r as usize));
+        for from in (0..unit.len).step_by(d.block()) {
+            let block = Block { row: row0 + from, position: position + from, len: d.block().min(unit.len - from) };
+            block_backward(cx, room, dq, (&mut *dk, &mut *dv), d_o, saved, q, &c, block, kv, d);
         }
     });
+}
+
+/// Backward of some queries of a unit, all heads of a group as rows of the same products.
+#[allow(clippy::too_many_arguments)]
+fn block_backward(
+    cx: &Cx,
+    room: &mut Room,
+    dq: &Shared,
+    (dk, dv): (&mut [f32], &mut [f32]),
+    d_o: &[f32],
+    (o, l): (&[f32], &[f32]),
+    q: &[f32],
+    c: &Context,
+    b: Block,
+    kv: usize,
+    d: Dims,
+) {
+    let (level, hd, group, rows) = (cx.level(), d.head_dim, d.group(), b.len * d.group());
+    let n = visible(b.position + b.len - 1, c.first, d.window).end;
+    let (across, ld) = line(n);
+    let queries = gather_heads(&mut room.queries, q, b, kv, d);
+    let grads = gather_heads(&mut room.grads, d_o, b, kv, d);
+    let p = sized(&mut room.scores, rows * ld);
+    let ds = sized(&mut room.dscores, rows * ld);
+    room.keys.multiply(level, p, ld, Write::Set, Mat::new(queries, rows, hd), across);
+    room.values.multiply(level, ds, ld, Write::Set, Mat::new(grads, rows, hd), across);
+    for (j, (p, ds)) in p.chunks_exact_mut(ld).zip(ds.chunks_exact_mut(ld)).enumerate() {
+        let (i, head) = (j / group, kv * group + j % group);
+        let sees = visible(b.position + i, c.first, d.window);
+        let drop = dot(&grads[j * hd..][..hd], &o[(b.row + i) * d.q_width() + head * hd..][..hd]);
+        softmax_backward(level, p, ds, sees.start, sees.end, d.scale, l[(b.row + i) * d.heads + head], drop);
+    }
+    // dq = ds k
+    let piece = sized(&mut room.piece, rows * hd);
+    room.turned.multiply(level, piece, hd, Write::Set, Mat::strided(ds, rows, n, ld), hd);
+    scatter_heads(dq, piece, b, kv, d);
+    // dk += dsᵀ q, dv += pᵀ do, where the keys lie
+    for (out, left, right) in [(dk, &*ds, &*queries), (dv, &*p, &*grads)] {
+        room.factors.pack_columns(right, hd, 0, hd, 0..rows);
+        for run in c.runs.iter().filter(|r| r.at < n) {
+            let left = Mat::strided(&left[run.at..], rows, run.len.min(n - run.at), ld).t();
+            room.factors.multiply(level, &mut out[run.row * hd..], hd, Write::Add, left, hd);
+        }
+    }
+}
+
+/// Scores computed for `n` keys, in whole vectors, and how far apart lines of them lie: never a multiple of 256 floats,
+/// which would make the lines of a product compete for the same places of the cache.
+fn line(n: usize) -> (usize, usize) {
+    let across = n.next_multiple_of(LANES);
+    (across, across + if across.is_multiple_of(256) { LANES } else { 0 })
+}
+
+/// The heads of one group from rows (tokens, heads, head_dim), as (queries, heads of the group) rows of a matrix.
+fn gather_heads<'a>(to: &'a mut Vec<f32>, from: &[f32], b: Block, kv: usize, d: Dims) -> &'a mut [f32] {
+    let width = d.group() * d.head_dim;
+    let to = sized(to, b.len * width);
+    for (i, line) in to.chunks_exact_mut(width).enumerate() {
+        line.copy_from_slice(&from[(b.row + i) * d.q_width() + kv * width..][..width]);
+    }
+    to
+}
+
+/// The way back from [`gather_heads`].
+fn scatter_heads(to: &Shared, from: &[f32], b: Block, kv: usize, d: Dims) {
+    let width = d.group() * d.head_dim;
+    for (i, line) in from.chunks_exact(width).enumerate() {
+        // SAFETY: each (row, key head) is written by one task.
+        unsafe { to.part((b.row + i) * d.q_width() + kv * width, width).copy_from_slice(line) };
+    }
 }
 
 fn check(d: Dims, layout: &Layout, q: &[usize], kv: &[usize]) {
@@ -368,23 +375,6 @@ fn partition(layout: &Layout, d: Dims) -> Vec<Vec<Unit>> {
     parts
 }
 
-/// Writes `piece` (rows, head_dim) into the columns from `column` of rows `row0..` of `out`.
-fn scatter(out: &Shared, piece: &[f32], row0: usize, width: usize, column: usize, hd: usize) {
-    for (i, line) in piece.chunks_exact(hd).enumerate() {
-        // SAFETY: each (row, head) is written by one task.
-        unsafe { out.part((row0 + i) * width + column, hd).copy_from_slice(line) };
-    }
-}
-
-/// Adds line i of `piece` to row `rows[i]` of `out` (tokens, head_dim).
-fn add_rows(out: &mut [f32], piece: &[f32], rows: &[u32], hd: usize) {
-    for (line, &r) in piece.chunks_exact(hd).zip(rows) {
-        for (o, v) in out[r as usize * hd..][..hd].iter_mut().zip(line) {
-            *o += v;
-        }
-    }
-}
-
 /// Sums the partial buffers of dk (`which` 0) or dv (1) in order.
 fn gather(cx: &Cx, out: &mut [f32], partial: &[f32], which: usize, tokens: usize, d: Dims) {
     let (hd, width, size) = (d.head_dim, d.kv_width(), tokens * d.head_dim);
@@ -407,8 +397,9 @@ fn gather(cx: &Cx, out: &mut [f32], partial: &[f32], which: usize, tokens: usize
 }
 
 per_level! {
-    /// Probabilities of `line[from..to]` in place, zero elsewhere; returns the logarithm of the sum.
-    pub(crate) fn softmax(line: &mut [f32], from: usize, to: usize, scale: f32) -> f32 {
+    /// `line[from..to]` becomes e to its distance from its maximum, the rest zero; returns the logarithm of the sum of e to
+    /// the scores, and the sum of what is there. It is not divided by it: the output has fewer elements than the scores.
+    fn exponentials(line: &mut [f32], from: usize, to: usize, scale: f32) -> (f32, f32) {
         line[..from].fill(0.0);
         line[to..].fill(0.0);
         let seen = &mut line[from..to];
@@ -426,11 +417,17 @@ per_level! {
             *lane += *v;
         }
         let sum = fold(lanes);
-        let by = 1.0 / sum;
-        for v in seen {
-            *v *= by;
+        (sum.ln() + top * scale, sum)
+    }
+}
+
+per_level! {
+    /// Divides each row of `x` by its number.
+    fn divide_rows(x: &mut [f32], by: &[f32]) {
+        for (line, by) in x.chunks_exact_mut(x.len() / by.len()).zip(by) {
+            let factor = 1.0 / by;
+            line.iter_mut().for_each(|v| *v *= factor);
         }
-        sum.ln() + top * scale
     }
 }
 

@@ -191,7 +191,7 @@ fn judge(j: &mut Judge, cx: &Cx, i: &Inputs, truth: &[Truth; 5], forward: Forwar
 // Measured worst: o 0.8, l 1.0, dq 0.4, dk 0.4, dv 1.0 eps.
 const BOUND: &[(&str, f64)] = &[("o", 2.0), ("l", 2.0), ("dq", 1.0), ("dk", 1.0), ("dv", 2.0)];
 
-/// Trees, groups of 1 and 3 heads, windows that end in the segment, in an ancestor, nowhere.
+/// Trees, groups of 1, 2, 3 and 8 heads (each takes another number of queries at a time), windows that end in the segment, in an ancestor, nowhere.
 fn cases() -> Vec<(Tree, Dims)> {
     vec![
         (ONE, dims(1, 1, 1, None)),
@@ -206,6 +206,8 @@ fn cases() -> Vec<(Tree, Dims)> {
         (BRANCHED, dims(3, 1, 50, Some(200))),
         (SINGLE, dims(6, 2, 8, None)),
         (SINGLE, dims(2, 2, 64, Some(5))),
+        (FLAT, dims(16, 2, 10, None)),
+        (SHARED, dims(4, 2, 96, Some(40))),
     ]
 }
 
