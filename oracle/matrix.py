@@ -48,6 +48,9 @@ class Family:
         """Asks for the truth and notes the cell; `also` are further models that hold the same weights."""
         objective = truth.preference if method == "dpo" else lambda *a: truth.supervised(*a, aux=aux)
         where = adapter and self.folder / adapter
+        if weights and self.name != "wide":  # rounding alone tells a quantised base from the plain one: a wrong scale would show here
+            far = {n: truth.far(weights[n], w) for n, w in self.weights.items()}
+            assert max(far.values()) < 0.15, far
         tensors, grads, error = truth.judged(self.name, weights or self.weights, where, objective, self.batch, constants="dora" in method)
         if adapter is None:
             grads = families.stored_names(self.name, grads)

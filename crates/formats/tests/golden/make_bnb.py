@@ -32,7 +32,7 @@ def matrices():
         "odd": normal(5, 37),  # 185 values: the last block has 57, the last byte one
         "short": normal(7, 30, std=1.0),  # 210 values: a last block of 18
         "large": normal(64, 576),  # 576 blocks: three blocks of scales, the last of 64
-        # Rows of whole blocks: for halves, this version's CPU kernel takes each row's first block to begin with the row.
+        # Rows of whole blocks: where rows are a multiple of 16 but not of 64, this version's CPU kernel begins a block with each row.
         "half": normal(4, 128).to(torch.float16), "brain": normal(4, 128).to(torch.bfloat16),
     }
 

@@ -7,6 +7,7 @@ use engine::Cx;
 use formats::safetensors::File;
 use model::batch::{Rules, Sequence, Sharing};
 use model::decoder::{self, Limits, Room, Scale};
+use model::places::Trained;
 use model::weights::Hold;
 use model::{Adapter, Dims, MicroBatch, Weights, preference};
 use std::collections::BTreeMap;
@@ -30,6 +31,10 @@ struct Cell {
 impl Cell {
     fn is_coded(&self) -> bool {
         ["nf4", "int8", "gguf"].iter().any(|kind| self.method.starts_with(kind))
+    }
+
+    fn is_dpo(&self) -> bool {
+        self.objective == "dpo"
     }
 }
 
@@ -69,7 +74,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 }
 
 fn open(cell: &Cell) -> Open {
-    let cx = Cx::new(2).expect("threads");
+    let cx = Cx::new(1).expect("threads"); // that threads change no bit is judged elsewhere
     let model = root().join(&cell.model);
     let dims = Dims::of(&formats::ModelConfig::open(&model).expect("config")).expect("dims");
     let files = formats::Weights::open(&model).expect("files");
@@ -94,12 +99,18 @@ impl Open {
         Room::new(&self.weights.dims, &self.trained.places, Limits { balance: self.aux, ..Limits::of([b]) })
     }
 
-    fn supervised(&self, examples: &[Sequence], sharing: Sharing) -> Found {
-        let b = MicroBatch::new(examples, self.rules(sharing));
-        let mut grads = vec![0f32; self.trained.params.len()];
-        let scale = Scale { tokens: 1.0 / b.supervised as f64, examples: 1.0 / examples.len() as f64 };
-        let loss = decoder::loss_and_gradient(&self.cx, &self.weights, &self.trained, &mut self.room(&b), &b, scale, &mut grads);
-        Found { loss: loss.sum * scale.tokens + loss.balance * scale.examples, grads }
+    /// A step of micro-batches of `size` examples each.
+    fn supervised(&self, examples: &[Sequence], size: usize, sharing: Sharing) -> Found {
+        let supervised: usize = examples.iter().map(Sequence::supervised).sum();
+        let scale = Scale { tokens: 1.0 / supervised as f64, examples: 1.0 / examples.len() as f64 };
+        let mut found = Found { loss: 0.0, grads: vec![0f32; self.trained.params.len()] };
+        for part in examples.chunks(size) {
+            let b = MicroBatch::new(part, self.rules(sharing));
+            let (w, a) = (&self.weights, &self.trained);
+            let loss = decoder::loss_and_gradient(&self.cx, w, a, &mut self.room(&b), &b, scale, &mut found.grads);
+            found.loss += loss.sum * scale.tokens + loss.balance * scale.examples;
+        }
+        found
     }
 
     fn preference(&self, pairs: &[Pair], sharing: Sharing) -> Found {
@@ -134,35 +145,45 @@ impl Open {
         examples.iter().flat_map(one).collect()
     }
 
-    /// The gradient that is furthest from the truth, and how far.
-    fn worst(&self, grads: &[f32]) -> (f64, String) {
-        let far =
-            |t: &model::places::Trained| (relative(&t.read(grads), &values(&self.truth, &format!("grad.{}", t.name))), t.name.clone());
-        self.trained.places.tensors().iter().map(far).fold((0.0, String::new()), |w, f| if f.0 > w.0 { f } else { w })
+    /// The tensor of `grads` that is furthest from `truth`, and how far.
+    fn worst(&self, grads: &[f32], truth: impl Fn(&Trained) -> Vec<f32>) -> Far {
+        let far = |t: &Trained| (relative(&t.read(grads), &truth(t)), t.name.clone());
+        self.trained.places.tensors().iter().map(far).fold(NEAR, worse)
+    }
+
+    fn worst_of_truth(&self, grads: &[f32]) -> Far {
+        self.worst(grads, |t| values(&self.truth, &format!("grad.{}", t.name)))
     }
 }
 
-/// Judges a cell with and without sharing; returns its worst error and where it was.
-fn judge(cell: &Cell) -> (f64, String) {
+/// A relative error, and where it was found.
+type Far = (f64, String);
+
+const NEAR: Far = (0.0, String::new());
+
+/// The larger error; one that is no number is the largest.
+fn worse(a: Far, b: Far) -> Far {
+    if a.0.is_nan() || b.0 <= a.0 { a } else { b }
+}
+
+/// Judges a cell with and without sharing: its worst error.
+fn judge(cell: &Cell) -> Far {
     let c = open(cell);
     assert_eq!(c.trained.places.tensors().len(), cell.gradients, "every trained tensor has its truth and no other has");
-    let path = root().join(&cell.family).join("batch.json");
-    let (batch, pairs) = (read::<Batch>(&path), read::<Pairs>(&path).pairs);
-    let mut worst = (0.0, String::new());
-    let mut see = |far: (f64, String)| {
-        if !(far.0 <= worst.0) {
-            worst = far;
-        }
-    };
+    let (batch, pairs) = sequences_of(cell);
+    let examples = sequences(&batch);
+    let mut worst = NEAR;
     for sharing in [Sharing::None, Sharing::From(4)] {
-        let found = if cell.objective == "dpo" { c.preference(&pairs, sharing) } else { c.supervised(&sequences(&batch), sharing) };
-        see(((found.loss - cell.loss).abs() / cell.loss, "loss".into()));
-        see(c.worst(&found.grads));
+        let found = if cell.is_dpo() { c.preference(&pairs, sharing) } else { c.supervised(&examples, examples.len(), sharing) };
+        worst = worse(worst, ((found.loss - cell.loss).abs() / cell.loss, "loss".into()));
+        worst = worse(worst, c.worst_of_truth(&found.grads));
     }
-    if cell.objective != "dpo" {
-        see((relative(&c.logits(&sequences(&batch)), &values(&c.truth, "logits")), "logits".into()));
-    }
-    worst
+    if cell.is_dpo() { worst } else { worse(worst, (relative(&c.logits(&examples), &values(&c.truth, "logits")), "logits".into())) }
+}
+
+fn sequences_of(cell: &Cell) -> (Batch, Vec<Pair>) {
+    let path = root().join(&cell.family).join("batch.json");
+    (read(&path), read::<Pairs>(&path).pairs)
 }
 
 #[test]
@@ -172,9 +193,10 @@ fn every_family_learns_by_every_method_as_pytorch_does() {
     for cell in &cells {
         let (far, place) = judge(cell);
         let row = table.entry(cell.family.clone()).or_default();
+        // A cell that is there twice (Mixtral in both layouts) counts by its worse one.
         let entry = row.entry(cell.method.clone()).or_default();
-        *entry = entry.max(far);
-        if !(far < MOST) {
+        *entry = worse((*entry, String::new()), (far, String::new())).0;
+        if far.is_nan() || far >= MOST {
             failed.push(format!("{} {} ({}): {far:.1e} in {place}", cell.family, cell.method, cell.model));
         }
     }
@@ -187,7 +209,7 @@ fn every_family_learns_by_every_method_as_pytorch_does() {
 fn print(table: &BTreeMap<String, BTreeMap<String, f64>>) {
     let columns = ["full", "lora", "dora", "nf4", "int8", "gguf", "dpo"];
     println!("{:<10}{}", "", columns.map(|c| format!("{c:>9}")).concat());
-    for (family, row) in table {
+    for (family, row) in table.iter().filter(|(_, row)| row.contains_key("full")) {
         let cell = |c: &&str| row.get(*c).map_or(format!("{:>9}", "-"), |e| format!("{e:>9.1e}"));
         println!("{family:<10}{}", columns.iter().map(cell).collect::<String>());
     }
@@ -198,24 +220,48 @@ fn print(table: &BTreeMap<String, BTreeMap<String, f64>>) {
     }
 }
 
-/// The judge refuses an adapter with one number changed, a batch with one token changed, and angles of the wrong length.
+#[test]
+fn packed_shared_and_accumulated_steps_are_one_step() {
+    let cells: Vec<Cell> = read(&root().join("cells.json"));
+    let mut all = NEAR;
+    for cell in cells.iter().filter(|c| !c.is_dpo()) {
+        let c = open(cell);
+        let (batch, _) = sequences_of(cell);
+        let examples = sequences(&batch);
+        let alone = c.supervised(&examples, 1, Sharing::None);
+        for (size, sharing) in
+            [(8, Sharing::None), (8, Sharing::From(4)), (4, Sharing::From(4)), (2, Sharing::From(16)), (1, Sharing::From(4))]
+        {
+            let found = c.supervised(&examples, size, sharing);
+            let place = format!("{} {}: {size} examples, {sharing:?}: ", cell.family, cell.method);
+            let far = worse(((found.loss - alone.loss).abs() / alone.loss, "loss".into()), c.worst(&found.grads, |t| t.read(&alone.grads)));
+            all = worse(all, (far.0, place + &far.1));
+        }
+    }
+    println!("worst of 8x1, 4x2, 2x4, 1x8, packed and shared against each example alone: {:.1e} ({})", all.0, all.1);
+    assert!(all.0 < 2e-5, "{all:?}");
+}
+
+/// The judge refuses a batch with one token changed, angles of the wrong length, and an adapter with one number changed.
 #[test]
 fn the_judge_of_the_matrix_can_refuse() {
     let cells: Vec<Cell> = read(&root().join("cells.json"));
-    let find = |family: &str| cells.iter().find(|c| c.family == family && c.method == "lora").expect("a cell");
-    let batch: Batch = read(&root().join("phi3/batch.json"));
-    let mut c = open(find("phi3"));
+    let cell = cells.iter().find(|c| c.family == "phi3" && c.method == "lora").expect("a cell");
+    let (batch, _) = sequences_of(cell);
     let examples = sequences(&batch);
-    assert!(c.worst(&c.supervised(&examples, Sharing::None).grads).0 < MOST);
-    let mut other: Batch = read(&root().join("phi3/batch.json"));
+    let mut c = open(cell);
+    let far = |c: &Open, examples: &[Sequence]| c.worst_of_truth(&c.supervised(examples, 8, Sharing::None).grads).0;
+    assert!(far(&c, &examples) < MOST);
+    let (mut other, _) = sequences_of(cell);
     other.examples[0].ids[2] ^= 1;
-    assert!(c.worst(&c.supervised(&sequences(&other), Sharing::None).grads).0 > MOST);
-    // Without its last token the example of 33 is no longer a long one.
+    assert!(far(&c, &sequences(&other)) > MOST);
+    // Counted without its last token, the example of 33 would be a short one.
     let b = MicroBatch::new(&examples, Rules { sharing: Sharing::None, long_from: Some(33) });
     let mut grads = vec![0f32; c.trained.params.len()];
     let scale = Scale { tokens: 1.0 / b.supervised as f64, examples: 0.0 };
     decoder::loss_and_gradient(&c.cx, &c.weights, &c.trained, &mut c.room(&b), &b, scale, &mut grads);
-    assert!(c.worst(&grads).0 > MOST);
+    assert!(c.worst_of_truth(&grads).0 > MOST);
     c.trained.params[5] += 0.01;
-    assert!(c.worst(&c.supervised(&examples, Sharing::None).grads).0 > MOST);
+    assert!(far(&c, &examples) > MOST);
+    assert!(worse(worse(NEAR, (f64::NAN, String::new())), (1.0, String::new())).0.is_nan());
 }
