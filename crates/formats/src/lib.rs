@@ -8,6 +8,7 @@
 pub mod adapter;
 mod atomic;
 pub mod config;
+mod draft;
 pub mod dtype;
 mod error;
 mod fields;

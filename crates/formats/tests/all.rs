@@ -10,6 +10,8 @@ mod configs;
 mod encoded;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/gguf_writer.rs"]
+mod gguf_writer;
 #[path = "all/tensors.rs"]
 mod tensors;
 #[path = "all/writer.rs"]
