@@ -1,5 +1,7 @@
 //! A vocabulary as GGUF files store it, turned into the description of a tokenizer.
 
+mod from_json;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
@@ -12,6 +14,12 @@ const CONTROL: u32 = 3;
 const USER_DEFINED: u32 = 4;
 /// GGUF token type of an ordinary token.
 const NORMAL: u32 = 1;
+/// GGUF token type of the token for what no other token covers.
+const UNKNOWN: u32 = 2;
+/// GGUF token type of an id that no text has.
+const UNUSED: u32 = 5;
+/// GGUF token type of a single byte, in a vocabulary that falls back to bytes.
+const BYTE: u32 = 6;
 
 const GPT2_SPLIT: &str = "ByteLevel";
 const LLAMA3_SPLIT: &str =
