@@ -46,6 +46,7 @@ enum Command {
     Eval(commands::eval::EvalArgs),
     Chat(commands::chat::ChatArgs),
     Merge(commands::merge::MergeArgs),
+    Export(commands::export::ExportArgs),
     Pull(commands::pull::PullArgs),
     Recipe(commands::recipe::RecipeArgs),
 }
@@ -78,6 +79,7 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Chat(args) => commands::chat::run(args, ui),
         Command::Merge(args) => commands::merge::run(args, ui),
+        Command::Export(args) => commands::export::run(args, ui),
         Command::Pull(args) => commands::pull::run(args, ui),
         Command::Recipe(args) => commands::recipe::run(args, ui),
     }

@@ -3,7 +3,8 @@
 use data::{Sample, Segment};
 use eval::Scores;
 use eval::arms::Rate;
-use flow::{Measured, Merged, Prepared};
+use export::Proof;
+use flow::{Measured, Prepared};
 use record::Recipe;
 use record::recipe::{Line, Origin};
 
@@ -163,11 +164,10 @@ fn rate(r: &Rate) -> String {
     format!("{text:>22}")
 }
 
-/// The proof of a merge.
-pub fn merged(m: &Merged) -> String {
-    let p = &m.proof;
+/// The proof of what was written; `what` is "Merged" or "Written".
+pub fn proven(what: &str, p: &Proof) -> String {
     format!(
-        "Merged and verified: reloaded, its logits differ from base with adapter by at most {:.1e} of their size (KL {:.1e}), same top token at {:.1} % of {} positions.",
+        "{what} and verified: reloaded, its logits differ from base with adapter by at most {:.1e} of their size (KL {:.1e}), same top token at {:.1} % of {} positions.",
         p.logit,
         p.kl,
         100.0 * p.same_top,

@@ -1,12 +1,11 @@
 //! Base and adapter to one Hugging Face folder.
 
 use crate::Error;
-use crate::prove::{self, Proof};
-use engine::Cx;
+use crate::prove::{Bound, Proof, Tuned};
+use crate::source::Source;
+use formats::Dtype;
 use formats::safetensors::{Entry, Writer};
-use formats::{Dtype, Weights as Files};
-use model::weights::{linear_shape, module};
-use model::{Adapter, Folder, Weights};
+use model::Folder;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -33,6 +32,13 @@ impl Precision {
             Precision::Bf16 => "bfloat16",
         }
     }
+
+    fn bound(self) -> Bound {
+        match self {
+            Precision::F32 => Bound::EXACT,
+            Precision::Bf16 => Bound::HALF,
+        }
+    }
 }
 
 /// Writes the merged model to `out`, opens it again and compares it with base and adapter on `prompts`.
@@ -42,80 +48,37 @@ impl Precision {
 /// # Errors
 /// A full disk, a damaged base, or a merged model that answers otherwise.
 pub fn merge(
-    cx: &Cx,
-    base: &Folder,
-    weights: &Weights,
-    adapter: &Adapter,
+    tuned: &Tuned,
     precision: Precision,
     prompts: &[Vec<u32>],
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Proof, Error> {
-    let entries = entries(base, precision);
-    let need =
-        entries.iter().map(|e| e.shape.iter().product::<usize>() as u64 * if precision == Precision::F32 { 4 } else { 2 }).sum::<u64>();
+    let all = tuned.base.config.tensors();
+    let entries: Vec<Entry> = all.into_iter().map(|(name, shape)| Entry { name, dtype: precision.dtype(), shape }).collect();
+    let need: u64 = entries.iter().map(|e| e.dtype.bytes_of(&e.shape).unwrap_or(usize::MAX) as u64).sum();
     record::atomic::require_space(out, need + (16 << 20))?;
     let mut proof = None;
     record::atomic::replace_folder(out, &mut |draft| {
-        write_weights(cx, base, adapter, precision, &entries, &draft.join("model.safetensors"), progress)?;
-        write_companions(base, precision, draft)?;
-        proof = Some(prove::prove(cx, weights, adapter, precision, prompts, draft, out)?);
+        write_weights(tuned, &entries, &draft.join("model.safetensors"), progress)?;
+        write_companions(tuned.base, precision, draft)?;
+        proof = Some(tuned.prove(precision.bound(), prompts, draft, out)?);
         Ok::<(), Error>(())
     })?;
     proof.ok_or_else(|| Error::Differs { path: out.into(), what: "the proof", found: "none".into(), expected: "one".into() })
 }
 
-/// Every tensor of the Hugging Face layout, in its order.
-fn entries(base: &Folder, precision: Precision) -> Vec<Entry> {
-    let d = &base.dims;
-    let entry = |name: String, shape: Vec<usize>| Entry { name, dtype: precision.dtype(), shape };
-    let mut all = vec![entry("model.embed_tokens.weight".into(), vec![d.vocab, d.hidden])];
-    for layer in 0..d.layers {
-        all.push(entry(format!("model.layers.{layer}.input_layernorm.weight"), vec![d.hidden]));
-        for i in 0..7 {
-            let (outputs, inputs) = linear_shape(d, i);
-            all.push(entry(format!("{}.weight", module(layer, i)), vec![outputs, inputs]));
-        }
-        all.push(entry(format!("model.layers.{layer}.post_attention_layernorm.weight"), vec![d.hidden]));
-    }
-    all.push(entry("model.norm.weight".into(), vec![d.hidden]));
-    if !d.tied {
-        all.push(entry("lm_head.weight".into(), vec![d.vocab, d.hidden]));
-    }
-    all
-}
-
-fn write_weights(
-    cx: &Cx,
-    base: &Folder,
-    adapter: &Adapter,
-    precision: Precision,
-    entries: &[Entry],
-    path: &Path,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(), Error> {
+fn write_weights(tuned: &Tuned, entries: &[Entry], path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     let mut writer = Writer::create(path, entries, &metadata)?;
-    let linears: BTreeMap<String, (usize, usize)> =
-        (0..base.dims.layers).flat_map(|l| (0..7).map(move |i| (format!("{}.weight", module(l, i)), (l, i)))).collect();
+    let source = Source::new(tuned);
     let mut values = Vec::new();
     for (done, e) in entries.iter().enumerate() {
-        read(&base.files, e, &mut values)?;
-        if let Some(&(layer, i)) = linears.get(&e.name) {
-            adapter.merge_into(cx, layer, i, &mut values);
-        }
-        match precision {
-            Precision::F32 => writer.put_f32(&e.name, &values)?,
-            Precision::Bf16 => writer.put(&e.name, &formats::safetensors::encode_f32(&e.name, Dtype::BF16, &values)?)?,
-        }
+        source.read(&e.name, &e.shape, &mut values)?;
+        writer.put_f32(&e.name, &values)?;
         progress(done + 1, entries.len());
     }
     Ok(writer.finish()?)
-}
-
-fn read(files: &Files, e: &Entry, values: &mut Vec<f32>) -> Result<(), Error> {
-    values.resize(e.shape.iter().product(), 0.0);
-    Ok(files.load_f32(&e.name, &e.shape, values)?)
 }
 
 /// config.json, generation_config.json, tokenizer.json, tokenizer_config.json and chat_template.jinja.

@@ -12,7 +12,7 @@ mod ready;
 mod talk;
 mod teach;
 
-pub use combine::{Merged, combine};
+pub use combine::{Merged, combine, combine_gguf};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
 pub use measure::{Measured, measure};

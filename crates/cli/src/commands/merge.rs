@@ -61,9 +61,9 @@ pub fn run(args: &MergeArgs, ui: &mut Ui) -> Result<(), Fault> {
     let merged = flow::combine(&ready, &run, &prepared, precision, args.out.as_deref(), ui)?;
 
     // Say.
-    ui.say(show::merged(&merged));
+    ui.say(show::proven("Merged", &merged.proof));
     ui.say(format!("Model: {}", merged.path.display()));
-    let mut all = figures::into_map(figures::merged(&merged));
+    let mut all = figures::proven(&merged.path, &merged.proof);
     all.insert("run".into(), json!(run.path()));
     ui.json(all.into());
     ui.next(&[(format!("tunesmith chat {}", merged.path.display()), "talk to the merged model")]);
