@@ -10,5 +10,7 @@ pub mod layout;
 pub mod ops;
 
 pub use cpu::Cx;
+pub use cpu::arena::{Arena, Block};
+pub use cpu::coded::Coded;
 pub use cpu::gemm::{Mat, Weight};
 pub use layout::{Layout, Segment};

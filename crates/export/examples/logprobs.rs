@@ -8,8 +8,9 @@
 
 use engine::Cx;
 use model::batch::{Sequence, Sharing};
-use model::llama::{self, Limits, Room};
-use model::{Adapter, Folder, MicroBatch, Weights};
+use model::decoder;
+use model::weights::Hold;
+use model::{Adapter, Folder, Limits, MicroBatch, Room, Weights};
 use std::error::Error;
 use std::path::Path;
 
@@ -18,13 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [path, text] = args.as_slice() else { return Err("expected two arguments: MODEL TEXT.txt".into()) };
     let cx = Cx::new(0)?;
     let folder = Folder::open(Path::new(path))?;
-    let weights = Weights::load(&cx, &folder.files, &folder.dims, &mut |_, _| {})?;
+    let weights = Weights::load(&cx, &folder.files, &folder.dims, Hold::F32, &mut |_, _| {})?;
     let none = Adapter::none(&folder.dims);
     let ids = folder.chat.tokenizer.encode(&std::fs::read_to_string(text)?)?;
     let learned = vec![true; ids.len()];
     let batch = MicroBatch::new(&[Sequence { ids: &ids, learned: &learned }], Sharing::None);
-    let mut room = Room::new(&weights, &none, Limits::of([&batch]));
-    let logits = llama::logits(&cx, &weights, &none, &mut room, &batch);
+    let mut room = Room::new(&folder.dims, &none.places, Limits::of([&batch]));
+    let logits = decoder::logits(&cx, &weights, &none, &mut room, &batch);
     let after = logits.chunks_exact(folder.dims.vocab).zip(&ids[1..]);
     let logprobs: Vec<f64> = after.map(|(row, next)| f64::from(row[*next as usize]) - log_sum(row)).collect();
     println!("{}", serde_json::json!({ "ids": ids, "logprobs": logprobs }));

@@ -1,12 +1,12 @@
 //! Base and adapter to one GGUF file for llama.cpp, and a Modelfile for Ollama beside it.
 
 use crate::prove::{Bound, Proof, Tuned};
-use crate::source::Source;
+use crate::source::{Source, config};
 use crate::{Error, modelfile};
 use formats::config::{Content, GgufTensor};
 use formats::gguf::{Entry, Metadata, Sealed, Writer, bytes_of};
 use formats::weights::TokenizerSource;
-use formats::{Dtype, gguf};
+use formats::{Dtype, ModelConfig, gguf};
 use model::Folder;
 use std::path::{Path, PathBuf};
 
@@ -87,10 +87,11 @@ pub fn gguf(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Exported, Error> {
-    let tensors = tuned.base.config.gguf_tensors();
+    let config = config(tuned);
+    let tensors = config.gguf_tensors();
     let entry = |t: &GgufTensor| Entry { name: t.name.clone(), dtype: store.of(&t.name, &t.shape), shape: t.shape.clone() };
     let entries: Vec<Entry> = tensors.iter().map(entry).collect();
-    let (metadata, vocabulary) = metadata(tuned.base, store, name)?;
+    let (metadata, vocabulary) = metadata(tuned.base, &config, store, name)?;
     record::atomic::require_space(out, bytes_of(&entries) + (64 << 20))?;
     let sealed = write(tuned, &tensors, &entries, &metadata, out, progress)?;
     let proof = tuned.prove(store.bound(), prompts, sealed.path(), out)?;
@@ -133,9 +134,9 @@ fn write(
 }
 
 /// What the file says of itself: all that a GGUF base says, and what has changed.
-fn metadata(base: &Folder, store: Store, name: &str) -> Result<(Metadata, gguf::Vocab), Error> {
+fn metadata(base: &Folder, config: &ModelConfig, store: Store, name: &str) -> Result<(Metadata, gguf::Vocab), Error> {
     let mut out = Metadata::default();
-    base.config.gguf_metadata(&mut out);
+    config.gguf_metadata(&mut out);
     out.text("general.type", "model");
     let vocabulary = match base.files.tokenizer_source() {
         TokenizerSource::Gguf(file) => {

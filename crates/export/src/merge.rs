@@ -2,9 +2,9 @@
 
 use crate::Error;
 use crate::prove::{Bound, Proof, Tuned};
-use crate::source::Source;
-use formats::Dtype;
+use crate::source::{Source, config};
 use formats::safetensors::{Entry, Writer};
+use formats::{Dtype, ModelConfig};
 use model::Folder;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,14 +54,15 @@ pub fn merge(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Proof, Error> {
-    let all = tuned.base.config.tensors();
+    let config = config(tuned);
+    let all = config.tensors();
     let entries: Vec<Entry> = all.into_iter().map(|(name, shape)| Entry { name, dtype: precision.dtype(), shape }).collect();
     let need: u64 = entries.iter().map(|e| e.dtype.bytes_of(&e.shape).unwrap_or(usize::MAX) as u64).sum();
     record::atomic::require_space(out, need + (16 << 20))?;
     let mut proof = None;
     record::atomic::replace_folder(out, &mut |draft| {
         write_weights(tuned, &entries, &draft.join("model.safetensors"), progress)?;
-        write_companions(tuned.base, precision, draft)?;
+        write_companions(tuned.base, &config, precision, draft)?;
         proof = Some(tuned.prove(precision.bound(), prompts, draft, out)?);
         Ok::<(), Error>(())
     })?;
@@ -82,26 +83,26 @@ fn write_weights(tuned: &Tuned, entries: &[Entry], path: &Path, progress: &mut d
 }
 
 /// config.json, generation_config.json, tokenizer.json, tokenizer_config.json and chat_template.jinja.
-fn write_companions(base: &Folder, precision: Precision, folder: &Path) -> Result<(), Error> {
+fn write_companions(base: &Folder, config: &ModelConfig, precision: Precision, folder: &Path) -> Result<(), Error> {
     let put = |name: &str, bytes: &[u8]| record::atomic::write(&folder.join(name), bytes);
     let json = |v: &serde_json::Value| serde_json::to_vec_pretty(v).unwrap_or_default();
-    put("config.json", &json(&base.config.to_hf_json(precision.name())))?;
-    put("generation_config.json", &json(&base.config.generation_config_json()))?;
+    put("config.json", &json(&config.to_hf_json(precision.name())))?;
+    put("generation_config.json", &json(&config.generation_config_json()))?;
     let chat = &base.chat;
     let tokenizer = chat.tokenizer.to_json().map_err(|source| Error::Tokenizer { path: base.path.clone(), source })?;
     put("tokenizer.json", tokenizer.as_bytes())?;
     put("chat_template.jinja", chat.template.source().as_bytes())?;
     let token = |id: Option<u32>| id.and_then(|i| chat.tokenizer.token(i));
     // Both places of the template: older readers know only this one.
-    let config = serde_json::json!({
+    let tokenizer_config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": token(base.config.bos),
-        "eos_token": token(base.config.eos.first().copied()),
-        "pad_token": token(base.config.pad.or(base.config.eos.first().copied())),
-        "model_max_length": base.config.max_context,
+        "bos_token": token(config.bos),
+        "eos_token": token(config.eos.first().copied()),
+        "pad_token": token(config.pad.or(config.eos.first().copied())),
+        "model_max_length": config.max_context,
         "clean_up_tokenization_spaces": false,
         "chat_template": chat.template.source(),
     });
-    put("tokenizer_config.json", &json(&config))?;
+    put("tokenizer_config.json", &json(&tokenizer_config))?;
     Ok(())
 }

@@ -3,8 +3,9 @@
 use crate::Error;
 use engine::Cx;
 use model::batch::{Sequence, Sharing};
-use model::llama::{self, Limits, Room};
-use model::{Adapter, Folder, MicroBatch, Weights};
+use model::decoder;
+use model::weights::Hold;
+use model::{Adapter, Folder, Limits, MicroBatch, Room, Weights};
 use std::path::Path;
 
 /// A model as training left it: what an export starts from and is compared with.
@@ -16,6 +17,8 @@ pub struct Tuned<'a> {
     pub base: &'a Folder,
     /// The base's weights, in memory.
     pub weights: &'a Weights,
+    /// How they were held while training.
+    pub hold: Hold,
     /// What was trained.
     pub adapter: &'a Adapter,
 }
@@ -59,15 +62,15 @@ impl Tuned<'_> {
     pub(crate) fn prove(&self, bound: Bound, prompts: &[Vec<u32>], written: &Path, out: &Path) -> Result<Proof, Error> {
         let folder = Folder::open(written)?;
         same_text(self.base, &folder, prompts, out)?;
-        let again = Weights::load(self.cx, &folder.files, &folder.dims, &mut |_, _| {})?;
+        let again = Weights::load(self.cx, &folder.files, &folder.dims, Hold::F32, &mut |_, _| {})?;
         let none = Adapter::none(&folder.dims);
         let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
         for ids in prompts {
             let learned = vec![true; ids.len()];
             let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], Sharing::None);
             let logits = |w: &Weights, a: &Adapter| {
-                let mut room = Room::new(w, a, Limits::of([&batch]));
-                llama::logits(self.cx, w, a, &mut room, &batch)
+                let mut room = Room::new(&w.dims, &a.places, Limits::of([&batch]));
+                decoder::logits(self.cx, w, a, &mut room, &batch)
             };
             compare(&mut p, &logits(self.weights, self.adapter), &logits(&again, &none), folder.dims.vocab);
         }

@@ -1,8 +1,12 @@
 //! Merging: the folder loads again and answers alike, and a merge that does not is refused and leaves nothing.
 
+#[path = "all/families.rs"]
+mod families;
+
 use engine::Cx;
 use export::{Precision, Store, Tuned, gguf, merge};
 use model::adapter::{AdapterConfig, Targets};
+use model::weights::Hold;
 use model::{Adapter, Folder, Weights};
 use std::path::Path;
 
@@ -15,7 +19,7 @@ struct Bench {
 
 impl Bench {
     fn tuned<'a>(&'a self, adapter: &'a Adapter) -> Tuned<'a> {
-        Tuned { cx: &self.cx, base: &self.folder, weights: &self.weights, adapter }
+        Tuned { cx: &self.cx, base: &self.folder, weights: &self.weights, hold: Hold::F32, adapter }
     }
 }
 
@@ -23,7 +27,7 @@ fn bench() -> Bench {
     let cx = Cx::new(2).expect("threads");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat");
     let folder = Folder::open(&path).expect("model");
-    let weights = Weights::load(&cx, &folder.files, &folder.dims, &mut |_, _| {}).expect("weights");
+    let weights = Weights::load(&cx, &folder.files, &folder.dims, Hold::F32, &mut |_, _| {}).expect("weights");
     Bench { cx, folder, weights, root: tempfile::tempdir().expect("folder") }
 }
 
@@ -113,8 +117,8 @@ fn a_gguf_file_opens_and_answers_as_base_and_adapter() {
         assert!(modelfile.starts_with(&format!("FROM ./{store:?}.gguf\nTEMPLATE \"\"\"")), "{modelfile}");
         assert!(modelfile.ends_with("PARAMETER stop \"<|im_end|>\"\n"), "{modelfile}");
         // From the GGUF file as base: what it says of itself goes on.
-        let weights = Weights::load(&b.cx, &again.files, &again.dims, &mut |_, _| {}).expect("weights");
-        let tuned = Tuned { cx: &b.cx, base: &again, weights: &weights, adapter: &a };
+        let weights = Weights::load(&b.cx, &again.files, &again.dims, Hold::F32, &mut |_, _| {}).expect("weights");
+        let tuned = Tuned { cx: &b.cx, base: &again, weights: &weights, hold: Hold::F32, adapter: &a };
         let twice = b.root.path().join("twice.gguf");
         gguf(&tuned, Store::F32, "again", &prompts(), &twice, &mut |_, _| {}).expect("written");
         let (once, twice) = (again.files.gguf_file().expect("gguf").vocab(), Folder::open(&twice).expect("opens"));

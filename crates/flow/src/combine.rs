@@ -2,6 +2,7 @@
 
 use crate::{Error, Prepared, Ready, Watch, adapter_of};
 use export::{Exported, Precision, Proof, Store, Tuned};
+use model::weights::Hold;
 use record::RunFolder;
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ fn proven<T>(
     let prompts: Vec<Vec<u32>> = whole.map(|r| Ok(r?.into_iter().flat_map(|r| r.ids).collect())).collect::<Result<_, Error>>()?;
     watch.begin(what, 100);
     let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
-    let tuned = Tuned { cx: &ready.cx, base: &ready.folder, weights: &ready.weights, adapter: &adapter };
+    let tuned = Tuned { cx: &ready.cx, base: &ready.folder, weights: &ready.weights, hold: Hold::F32, adapter: &adapter };
     let done = write(&tuned, &prompts, &mut tell)?;
     watch.end();
     Ok(done)

@@ -2,6 +2,7 @@
 
 use crate::{Error, Watch};
 use engine::Cx;
+use model::weights::Hold;
 use model::{Adapter, Folder, Weights};
 use record::recipe::Precision;
 use record::{Recipe, RunFolder};
@@ -58,8 +59,8 @@ fn load_in(precision: Precision, path: &Path, threads: usize, watch: &mut dyn Wa
     let cx = Cx::new(threads).map_err(Error::Threads)?;
     let folder = Folder::open(path)?;
     watch.begin("loading the model", 100);
-    let load = if precision == Precision::Bf16 { Weights::load_rounded } else { Weights::load };
-    let weights = load(&cx, &folder.files, &folder.dims, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
+    let hold = if precision == Precision::Bf16 { Hold::Bf16 } else { Hold::F32 };
+    let weights = Weights::load(&cx, &folder.files, &folder.dims, hold, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
     watch.end();
     Ok(Ready { cx, folder, weights })
 }

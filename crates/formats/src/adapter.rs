@@ -43,6 +43,8 @@ pub struct AdapterConfig {
     pub lora_dropout: f64,
     pub target_modules: Targets,
     pub exclude_modules: Option<Targets>,
+    /// Parameters that are no module of their own, such as `mlp.experts.gate_up_proj`: endings of their names.
+    pub target_parameters: Vec<String>,
     pub use_rslora: bool,
     pub use_dora: bool,
     /// Ranks of some modules: regular expressions over the end of the name; the first that matches counts.
@@ -76,6 +78,7 @@ impl AdapterConfig {
             lora_dropout: 0.0,
             target_modules,
             exclude_modules: None,
+            target_parameters: Vec::new(),
             use_rslora: false,
             use_dora: false,
             rank_pattern: Vec::new(),
@@ -121,6 +124,11 @@ impl AdapterConfig {
     /// matches nothing; `read` and `write` refuse one.
     pub fn matches(&self, module: &str) -> bool {
         targets::matches(self, module)
+    }
+
+    /// Whether PEFT would put an adapter on this parameter (the stacked weights of all experts).
+    pub fn matches_parameter(&self, parameter: &str) -> bool {
+        targets::ends_with_item(&self.target_parameters, parameter)
     }
 
     /// The rank on this module.

@@ -2,6 +2,7 @@
 
 mod from_gguf;
 mod from_hf;
+mod quantization;
 mod rope;
 mod tensors;
 mod to_gguf;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::weights::find_gguf;
 use crate::{Error, gguf};
 
+pub use quantization::Quantization;
 pub use rope::Rope;
 pub use to_gguf::{Content, GgufTensor};
 
@@ -118,6 +120,8 @@ pub struct ModelConfig {
     pub pad: Option<u32>,
     /// The type that the weights were saved in, as config.json names it ("bfloat16").
     pub dtype: Option<String>,
+    /// How linear layers are quantised, where config.json says so. GGUF says it for each tensor.
+    pub quantization: Option<Quantization>,
     /// config.json as read; null when the model came from GGUF.
     pub raw: Value,
     /// generation_config.json as read; null if there was none.
@@ -154,9 +158,16 @@ impl ModelConfig {
 
     /// A config.json that transformers 4 and 5 load; `dtype` is the type of the weights beside it ("float32").
     ///
-    /// Keys that we do not know are carried over from `raw`.
+    /// Keys that we do not know are carried over from `raw`; of quantisation it says nothing.
     pub fn to_hf_json(&self, dtype: &str) -> Value {
         to_hf::config(self, dtype)
+    }
+
+    /// As [`ModelConfig::to_hf_json`], for weights whose linear layers are quantised.
+    pub fn to_quantised_json(&self, dtype: &str, quantization: &Quantization) -> Value {
+        let mut out = to_hf::config(self, dtype);
+        out["quantization_config"] = quantization.json(dtype);
+        out
     }
 
     /// A generation_config.json: the one read, or one made from the special tokens.

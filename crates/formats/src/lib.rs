@@ -1,4 +1,4 @@
-//! Other people's files: safetensors, GGUF, config.json, adapters.
+//! Other people's files: safetensors, GGUF, bitsandbytes, config.json, adapters.
 //!
 //! Every reader treats its file as possibly cut short, altered or lying: sizes are checked before they are used,
 //! nothing is allocated on the word of a header, and an error names the file, the field or tensor, what was found
@@ -7,6 +7,8 @@
 
 pub mod adapter;
 mod atomic;
+pub mod bnb;
+mod coded;
 pub mod config;
 mod draft;
 pub mod dtype;
@@ -19,7 +21,8 @@ mod tensor;
 pub mod weights;
 
 pub use adapter::{AdapterConfig, Targets};
-pub use config::{Experts, Family, ModelConfig, Rope};
+pub use coded::Coded;
+pub use config::{Experts, Family, ModelConfig, Quantization, Rope};
 pub use dtype::Dtype;
 pub use error::Error;
 pub use tensor::Tensor;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::bnb::{Companions, Int8, Nf4, Scheme};
 use crate::error::brief;
 use crate::fields::read_object;
 use crate::gguf::names::{Heads, Target, hugging_face};
-use crate::{Error, Tensor, gguf, safetensors};
+use crate::{Coded, Dtype, Error, Tensor, gguf, safetensors};
 
 /// How the rows of a stored tensor are ordered against the Hugging Face layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,10 @@ pub struct Weights {
     path: PathBuf,
     files: Files,
     places: BTreeMap<String, Place>,
+    /// Which of them bitsandbytes has quantised.
+    quantised: BTreeMap<String, Scheme>,
+    /// The tensors that belong to those.
+    companions: BTreeMap<String, Place>,
 }
 
 impl Weights {
@@ -152,7 +157,17 @@ impl Weights {
         for name in file.names() {
             add_safetensors(&mut places, &file, 0, name)?;
         }
-        Ok(Weights { path: path.to_path_buf(), files: Files::Safetensors(vec![file]), places })
+        Weights::of_safetensors(path, vec![file], places)
+    }
+
+    /// Sets quantised weights apart from the tensors that describe them.
+    fn of_safetensors(path: &Path, files: Vec<safetensors::File>, mut places: BTreeMap<String, Place>) -> Result<Weights, Error> {
+        let found = Companions::among(path, &places)?;
+        let companions = found.names.iter().filter_map(|name| places.remove_entry(name)).collect();
+        if let Some(name) = found.weights.keys().find(|name| !places.contains_key(*name)) {
+            return Err(Error::MissingTensor { path: path.to_path_buf(), tensor: brief(name) });
+        }
+        Ok(Weights { path: path.to_path_buf(), files: Files::Safetensors(files), places, quantised: found.weights, companions })
     }
 
     fn sharded(path: &Path, index: &Path) -> Result<Weights, Error> {
@@ -187,7 +202,7 @@ impl Weights {
             }
             add_safetensors(&mut places, &files[number], number, name)?;
         }
-        Ok(Weights { path: path.to_path_buf(), files: Files::Safetensors(files), places })
+        Weights::of_safetensors(path, files, places)
     }
 
     fn gguf(path: &Path, file: gguf::File) -> Result<Weights, Error> {
@@ -209,7 +224,8 @@ impl Weights {
                 }
             }
         }
-        Ok(Weights { path: path.to_path_buf(), files: Files::Gguf(Box::new(file)), places })
+        let (quantised, companions) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Weights { path: path.to_path_buf(), files: Files::Gguf(Box::new(file)), places, quantised, companions })
     }
 
     /// The path it was opened from.
@@ -227,18 +243,24 @@ impl Weights {
         self.places.keys().map(String::as_str)
     }
 
+    /// How bitsandbytes has quantised a tensor, if it has.
+    pub fn scheme(&self, name: &str) -> Option<Scheme> {
+        self.quantised.get(name).copied()
+    }
+
     /// A tensor as stored, by its Hugging Face name.
     ///
     /// # Errors
-    /// `MissingTensor`.
+    /// `MissingTensor`; `StoredType` for one that bitsandbytes has quantised: that is more than one tensor, see
+    /// [`Weights::coded`].
     pub fn tensor(&self, name: &str) -> Result<Stored<'_>, Error> {
+        if let Some(scheme) = self.scheme(name) {
+            let (path, tensor, found) = (self.file_of(name), name.to_string(), format!("bitsandbytes {}", scheme.name()));
+            return Err(Error::StoredType { path, tensor, found, supported: "types of one tensor".to_string() });
+        }
         let missing = || Error::MissingTensor { path: self.path.clone(), tensor: name.to_string() };
         let place = self.places.get(name).ok_or_else(missing)?;
-        let whole = match &self.files {
-            Files::Safetensors(files) => files[place.file].tensor(&place.stored_name),
-            Files::Gguf(file) => file.tensor(&place.stored_name),
-        };
-        let mut tensor = whole.ok_or_else(missing)?;
+        let mut tensor = self.stored(place).ok_or_else(missing)?;
         if let Some(part) = &place.part {
             let size = tensor.bytes.len() / part.of;
             tensor.bytes = &tensor.bytes[part.index * size..(part.index + 1) * size];
@@ -247,21 +269,84 @@ impl Weights {
         Ok(Stored { tensor, order: place.order })
     }
 
+    /// The whole tensor at a place.
+    fn stored(&self, place: &Place) -> Option<Tensor<'_>> {
+        match &self.files {
+            Files::Safetensors(files) => files[place.file].tensor(&place.stored_name),
+            Files::Gguf(file) => file.tensor(&place.stored_name),
+        }
+    }
+
+    /// A tensor in memory of its own, coded as it is stored: blocks of GGUF, NF4 and int8 of bitsandbytes, or plain.
+    ///
+    /// # Errors
+    /// `MissingTensor` for it or one of its companions, `Malformed` where companions contradict each other, `Shape`.
+    pub fn coded(&self, name: &str, expected_shape: &[usize]) -> Result<Coded, Error> {
+        let get = |name: &str| self.stored(self.companions.get(name).or_else(|| self.places.get(name))?);
+        let coded = match self.scheme(name) {
+            Some(Scheme::Nf4 { .. }) => Coded::from(Nf4::read(&self.file_of(name), name, &get)?),
+            Some(Scheme::Int8) => Coded::from(Int8::read(&self.file_of(name), name, &get)?),
+            None => {
+                let stored = self.tensor(name)?;
+                self.check_shape(name, &stored.tensor.shape, expected_shape)?;
+                Coded::of(&stored)?
+            }
+        };
+        self.check_shape(name, coded.shape(), expected_shape)?;
+        Ok(coded)
+    }
+
+    /// A matrix quantised while it is read, a few rows at a time. One that is stored in this scheme already stays as it is.
+    ///
+    /// `dtype` is the type that the values count as, see [`Coded::quantised`].
+    ///
+    /// # Errors
+    /// As [`Weights::coded`]; `Range` for a value that is not finite.
+    pub fn quantised(&self, name: &str, (rows, width): (usize, usize), scheme: Scheme, dtype: Dtype) -> Result<Coded, Error> {
+        if self.scheme(name) == Some(scheme) {
+            return self.coded(name, &[rows, width]);
+        }
+        if self.scheme(name).is_some() {
+            let source = self.coded(name, &[rows, width])?;
+            return Coded::quantised(name, (rows, width), scheme, dtype, &mut |first, out| {
+                out.chunks_mut(width.max(1)).enumerate().for_each(|(i, line)| source.decode(first + i, 0, line));
+                Ok(())
+            });
+        }
+        let stored = self.tensor(name)?;
+        self.check_shape(name, &stored.tensor.shape, &[rows, width])?;
+        Coded::quantised(name, (rows, width), scheme, dtype, &mut |first, out| {
+            let mut lines = out.chunks_mut(width.max(1)).enumerate();
+            lines.try_for_each(|(i, line)| stored.tensor.read_rows_f32(stored.order.stored_row(first + i, rows), 1, line))
+        })
+    }
+
     /// Checks a tensor's shape and decodes it into the Hugging Face layout.
     ///
     /// # Errors
     /// `MissingTensor`; `Shape` with what was found and expected; `Buffer` if `out` has another size.
     pub fn load_f32(&self, name: &str, expected_shape: &[usize], out: &mut [f32]) -> Result<(), Error> {
-        let stored = self.tensor(name)?;
-        if stored.tensor.shape != expected_shape {
-            return Err(Error::Shape {
-                path: self.file_of(name),
-                tensor: name.to_string(),
-                found: stored.tensor.shape,
-                expected: expected_shape.to_vec(),
-            });
+        if self.scheme(name).is_some() {
+            let coded = self.coded(name, expected_shape)?;
+            let (found, expected) = (out.len(), coded.outputs() * coded.inputs());
+            if found != expected {
+                return Err(Error::Buffer { tensor: name.to_string(), what: "the length of the output", found, expected });
+            }
+            let lines = out.chunks_mut(coded.inputs().max(1)).enumerate();
+            lines.for_each(|(row, line)| coded.decode(row, 0, line));
+            return Ok(());
         }
+        let stored = self.tensor(name)?;
+        self.check_shape(name, &stored.tensor.shape, expected_shape)?;
         stored.read_f32(out)
+    }
+
+    fn check_shape(&self, name: &str, found: &[usize], expected: &[usize]) -> Result<(), Error> {
+        if found == expected {
+            return Ok(());
+        }
+        let (path, tensor) = (self.file_of(name), name.to_string());
+        Err(Error::Shape { path, tensor, found: found.to_vec(), expected: expected.to_vec() })
     }
 
     /// The file that holds a tensor; the model's path for a name that is not there.

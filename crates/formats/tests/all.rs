@@ -4,6 +4,8 @@
 mod adapters;
 #[path = "all/builder.rs"]
 mod builder;
+#[path = "all/companions.rs"]
+mod companions;
 #[path = "all/configs.rs"]
 mod configs;
 #[path = "all/encoded.rs"]
@@ -12,6 +14,8 @@ mod encoded;
 mod faults;
 #[path = "all/gguf_writer.rs"]
 mod gguf_writer;
+#[path = "all/quantised.rs"]
+mod quantised;
 #[path = "all/tensors.rs"]
 mod tensors;
 #[path = "all/writer.rs"]

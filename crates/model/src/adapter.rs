@@ -1,115 +1,22 @@
-//! LoRA adapters: one flat vector of parameters, and where each matrix lies in it.
-//!
-//! The flat vector is what the optimizer steps, what a checkpoint holds and what PEFT's files are cut from.
+//! What is trained: a LoRA or DoRA adapter beside frozen weights, or in full fine-tuning the weights themselves.
 
+use crate::modules::{inputs, linears, members, shape};
+use crate::places::{Places, target_names};
 use crate::random::{self, Stream};
-use crate::weights::{LINEARS, Layer, linear_shape, module};
-use crate::{Dims, Error};
-use engine::Cx;
-use engine::ops::linear::{Grads, Group, Member};
+use crate::{Dims, Error, Weights};
+use engine::{Cx, Mat};
 use formats::Dtype;
 
 pub use formats::adapter::WEIGHTS_FILE;
 pub use formats::adapter::{AdapterConfig, Targets};
 use formats::safetensors;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 
-/// Linear layers that share an input, by index into [`LINEARS`].
-const GROUPS: [Range<usize>; 4] = [0..3, 3..4, 4..6, 6..7];
-/// q, k, v.
-pub const QKV: usize = 0;
-/// The attention's output projection.
-pub const OUT: usize = 1;
-/// gate, up.
-pub const GATE_UP: usize = 2;
-/// down.
-pub const DOWN: usize = 3;
-
-/// Where a linear layer's adapter lies.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    rank: usize,
-    scale: f32,
-    a: usize, // offset of A (rank, inputs)
-    b: usize, // offset of B (outputs, rank)
-}
-
-/// Places of all matrices; depends on the model's sizes and the adapter's configuration alone.
-#[derive(Clone, Debug)]
-pub struct Places {
-    slots: Vec<[Slot; 7]>,
-    dims: Dims,
-    len: usize,
-}
-
-impl Places {
-    /// Lays out the adapter that `config` describes.
-    ///
-    /// # Errors
-    /// When no layer of the model matches its targets.
-    pub fn new(dims: &Dims, config: &AdapterConfig) -> Result<Places, Error> {
-        let mut len = 0;
-        let mut slots = Vec::with_capacity(dims.layers);
-        for layer in 0..dims.layers {
-            let mut row = [Slot { rank: 0, scale: 0.0, a: 0, b: 0 }; 7];
-            for group in GROUPS {
-                for i in group.clone() {
-                    let name = module(layer, i);
-                    row[i].rank = if config.matches(&name) { config.rank_of(&name) } else { 0 };
-                    row[i].scale = config.scale_of(&name) as f32;
-                    row[i].a = len;
-                    len += row[i].rank * linear_shape(dims, i).1;
-                }
-                for i in group {
-                    row[i].b = len;
-                    len += row[i].rank * linear_shape(dims, i).0;
-                }
-            }
-            slots.push(row);
-        }
-        if len == 0 {
-            let names: Vec<&str> = LINEARS.iter().map(|l| l.0).collect();
-            return Err(Error::Unsupported {
-                what: "the adapter's target_modules".into(),
-                found: format!("{}, which match no layer of this model", config.target_modules.to_json()),
-                supported: names.join(", "),
-            });
-        }
-        Ok(Places { slots, dims: dims.clone(), len })
-    }
-
-    /// Number of parameters.
-    #[allow(clippy::len_without_is_empty)] // an empty layout cannot be made
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Width of u and v of a group: the sum of its ranks.
-    pub fn ranks(&self, layer: usize, group: usize) -> usize {
-        GROUPS[group].clone().map(|i| self.slots[layer][i].rank).sum()
-    }
-
-    /// Every matrix as (PEFT tensor name, shape, offset), in order of the offsets within a layer's groups.
-    pub fn tensors(&self) -> Vec<(String, [usize; 2], usize)> {
-        let mut all = Vec::new();
-        for (layer, row) in self.slots.iter().enumerate() {
-            for (i, s) in row.iter().enumerate().filter(|(_, s)| s.rank > 0) {
-                let (outputs, inputs) = linear_shape(&self.dims, i);
-                let name = format!("base_model.model.{}", module(layer, i));
-                all.push((format!("{name}.lora_A.weight"), [s.rank, inputs], s.a));
-                all.push((format!("{name}.lora_B.weight"), [outputs, s.rank], s.b));
-            }
-        }
-        all
-    }
-}
-
-/// An adapter: its configuration, its layout and its values.
+/// Trained parameters: the adapter's configuration, the layout and the values.
 #[derive(Clone, Debug)]
 pub struct Adapter {
-    /// As PEFT spells it.
+    /// As PEFT spells it; meaningless in full fine-tuning.
     pub config: AdapterConfig,
     /// Where each matrix lies in `params`.
     pub places: Places,
@@ -120,15 +27,18 @@ pub struct Adapter {
 impl Adapter {
     /// A fresh adapter: A uniform in ±1/sqrt(inputs) (PEFT's Kaiming rule with a = sqrt 5), B zero.
     ///
+    /// Magnitudes and saved modules begin as the base has them: [`Adapter::begin_at`] fills them in.
+    ///
     /// # Errors
-    /// As [`Places::new`].
+    /// As [`Places::of_adapter`], and settings that we do not run.
     pub fn new(dims: &Dims, config: AdapterConfig, seed: u64) -> Result<Adapter, Error> {
-        let places = Places::new(dims, &config)?;
-        let mut params = vec![0f32; places.len];
-        for (layer, row) in places.slots.iter().enumerate() {
-            for (i, s) in row.iter().enumerate() {
-                let inputs = linear_shape(dims, i).1;
-                let stream = Stream::Adapter((layer * 7 + i) as u32);
+        refuse(&config, "the adapter")?;
+        let places = Places::of_adapter(dims, &config)?;
+        let mut params = vec![0f32; places.len()];
+        for layer in 0..dims.layers {
+            for i in 0..linears(dims) {
+                let (s, inputs) = (places.slot(layer, i), shape(dims, i).1);
+                let stream = Stream::Adapter((layer * linears(dims) + i) as u32);
                 let bound = 1.0 / (inputs as f64).sqrt();
                 for (j, p) in params[s.a..s.a + s.rank * inputs].iter_mut().enumerate() {
                     *p = ((2.0 * random::uniform(seed, stream, j as u64) - 1.0) * bound) as f32;
@@ -140,9 +50,52 @@ impl Adapter {
 
     /// No adapter at all: the base model.
     pub fn none(dims: &Dims) -> Adapter {
-        let empty = [Slot { rank: 0, scale: 0.0, a: 0, b: 0 }; 7];
-        let places = Places { slots: vec![empty; dims.layers], dims: dims.clone(), len: 0 };
-        Adapter { config: AdapterConfig::new(0, 0.0, Targets::List(Vec::new())), places, params: Vec::new() }
+        let config = AdapterConfig::new(0, 0.0, Targets::List(Vec::new()));
+        Adapter { config, places: Places::nothing(dims), params: Vec::new() }
+    }
+
+    /// Every weight of the model, read from its files: full fine-tuning.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another shape, or is damaged.
+    pub fn of_model(dims: &Dims, files: &formats::Weights, progress: &mut dyn FnMut(usize, usize)) -> Result<Adapter, Error> {
+        let places = Places::of_model(dims);
+        let mut params = vec![0f32; places.len()];
+        let all = places.tensors();
+        for (done, t) in all.iter().enumerate() {
+            let mut values = vec![0f32; t.shape.iter().product()];
+            files.load_f32(&t.name, &t.shape, &mut values)?;
+            t.write(&values, &mut params);
+            progress(done + 1, all.len());
+        }
+        Ok(Adapter { config: AdapterConfig::new(0, 0.0, Targets::List(Vec::new())), places, params })
+    }
+
+    /// Fills in what a fresh adapter takes from its base: whole modules from its files, and DoRA's magnitudes, the lengths
+    /// of the rows of W as it is held.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another shape, or is damaged.
+    pub fn begin_at(&mut self, files: &formats::Weights, weights: &Weights) -> Result<(), Error> {
+        use crate::modules::{EMBED, HEAD};
+        let d = self.places.dims().clone();
+        let head = if d.tied { EMBED } else { HEAD };
+        for (at, name) in [(self.places.embed(), EMBED), (self.places.head(), head)] {
+            let Some(at) = at else { continue };
+            files.load_f32(&format!("{name}.weight"), &[d.vocab, d.hidden], &mut self.params[at..at + d.vocab * d.hidden])?;
+        }
+        for (l, layer) in weights.layers.iter().enumerate().filter(|_| self.places.is_dora()) {
+            for (i, w) in layer.linears.iter().enumerate() {
+                let (Some(at), Some(w)) = (self.places.slot(l, i).magnitude, w) else { continue };
+                let (outputs, inputs) = w.shape();
+                let mut row = vec![0f32; inputs];
+                for (j, p) in self.params[at..at + outputs].iter_mut().enumerate() {
+                    w.row(j, &mut row);
+                    *p = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt() as f32;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads a PEFT adapter folder for a model of these sizes.
@@ -151,37 +104,19 @@ impl Adapter {
     /// Settings that we do not run, a tensor that is missing, left over, of another shape or not finite.
     pub fn load(dims: &Dims, folder: &Path) -> Result<Adapter, Error> {
         let config = AdapterConfig::read(&folder.join("adapter_config.json"))?;
-        let mut refused = config.unsupported();
-        refused.extend(config.use_dora.then(|| "use_dora true".to_string()));
-        refused.extend((!config.modules_to_save.is_empty()).then(|| format!("modules_to_save {:?}", config.modules_to_save)));
-        if let Some(first) = refused.first() {
-            return Err(Error::Unsupported {
-                what: format!("a setting of {}", folder.join("adapter_config.json").display()),
-                found: first.clone(),
-                supported: "LoRA on linear layers without bias, DoRA or full modules".into(),
-            });
-        }
-        let path = folder.join("adapter_model.safetensors");
+        refuse(&config, &folder.join("adapter_config.json").display().to_string())?;
+        let path = folder.join(WEIGHTS_FILE);
+        let places = Places::of_adapter(dims, &config)?;
+        let params = read_flat(&path, &places)?;
         let file = safetensors::File::open(&path)?;
-        let places = Places::new(dims, &config)?;
-        let mut params = vec![0f32; places.len];
-        let wrong =
-            |what: &str, found: String, expected: String| Error::WrongAdapter { path: path.clone(), what: what.into(), found, expected };
-        let tensors = places.tensors();
-        for (name, shape, at) in &tensors {
-            let t = file.tensor(name).ok_or_else(|| wrong(name, "no such tensor".into(), format!("shape {shape:?}")))?;
-            if t.shape != shape {
-                return Err(wrong(name, format!("shape {:?}", t.shape), format!("shape {shape:?}")));
-            }
-            t.read_f32(&mut params[*at..at + shape[0] * shape[1]])?;
-        }
-        let known: std::collections::HashSet<&str> = tensors.iter().map(|t| t.0.as_str()).collect();
+        let known: std::collections::HashSet<&str> = places.tensors().iter().map(|t| t.name.as_str()).collect();
         if let Some(extra) = file.names().find(|n| !known.contains(n)) {
-            return Err(wrong(
-                extra,
-                "a tensor that no layer of this base takes".into(),
-                format!("{} tensors of its target layers only", tensors.len()),
-            ));
+            return Err(Error::WrongAdapter {
+                path: path.clone(),
+                what: extra.into(),
+                found: "a tensor that no layer of this base takes".into(),
+                expected: format!("{} tensors of its target layers only", known.len()),
+            });
         }
         if params.iter().any(|p| !p.is_finite()) {
             return Err(Error::NotFinite { what: path.display().to_string() });
@@ -200,80 +135,76 @@ impl Adapter {
         let mut config = self.config.clone();
         if config.target_modules == Targets::AllLinear {
             // Spelled out, as PEFT does: servers that read only lists find them.
-            config.target_modules = Targets::List(LINEARS.iter().map(|l| l.0.to_string()).collect());
+            let d = self.places.dims();
+            let experts = if d.experts.is_some() { 4 } else { usize::MAX };
+            config.target_modules = Targets::List(target_names(d).into_iter().take(experts).map(str::to_string).collect());
         }
         config.write(&folder.join("adapter_config.json"))?;
-        write_flat(&folder.join("adapter_model.safetensors"), &self.places, &self.params)
+        write_flat(&folder.join(WEIGHTS_FILE), &self.places, &self.params)
     }
 
-    /// One group of a layer, ready for the engine.
-    pub fn group<'a>(&'a self, layer: usize, group: usize, weights: &'a Layer, members: &'a mut Vec<Member<'a>>) -> Group<'a> {
-        let all = [&weights.q, &weights.k, &weights.v, &weights.o, &weights.gate, &weights.up, &weights.down];
-        let dims = &self.places.dims;
-        let row = &self.places.slots[layer];
-        for i in GROUPS[group].clone() {
-            let s = row[i];
-            let b = &self.params[s.b..s.b + s.rank * linear_shape(dims, i).0];
-            members.push(Member { weight: all[i], b, rank: s.rank, scale: s.scale });
-        }
-        let (range, inputs) = self.a_range(layer, group);
-        Group { members, a: &self.params[range], inputs }
-    }
-
-    fn a_range(&self, layer: usize, group: usize) -> (Range<usize>, usize) {
-        let first = GROUPS[group].start;
-        let inputs = linear_shape(&self.places.dims, first).1;
-        let at = self.places.slots[layer][first].a;
-        (at..at + self.places.ranks(layer, group) * inputs, inputs)
-    }
-
-    /// The gradients of one group, cut from a flat vector like `params`.
-    pub fn grads<'a>(&self, layer: usize, group: usize, flat: &'a mut [f32]) -> Grads<'a> {
-        let (range, _) = self.a_range(layer, group);
-        let end = range.end;
-        let (da, mut rest) = flat[range.start..].split_at_mut(range.len());
-        let mut at = end;
-        let mut db = Vec::new();
-        for i in GROUPS[group].clone() {
-            let s = self.places.slots[layer][i];
-            debug_assert_eq!(at, s.b);
-            let n = s.rank * linear_shape(&self.places.dims, i).0;
-            let (head, tail) = rest.split_at_mut(n);
-            db.push(head);
-            rest = tail;
-            at += n;
-        }
-        Grads { da, db }
-    }
-
-    /// Adds `scale * B·A` of linear `i` of `layer` to a row-major (outputs, inputs) matrix.
+    /// Adds `scale * B·A` of a linear layer to its row-major (outputs, inputs) weight; with DoRA, scales its rows to their magnitudes.
     pub fn merge_into(&self, cx: &Cx, layer: usize, i: usize, weight: &mut [f32]) {
         use engine::cpu::gemm::{Rhs, Term, Write, product};
-        let s = self.places.slots[layer][i];
+        let s = self.places.slot(layer, i);
         if s.rank == 0 {
             return;
         }
-        let (outputs, inputs) = linear_shape(&self.places.dims, i);
-        let a = engine::Mat::new(&self.params[s.a..s.a + s.rank * inputs], s.rank, inputs);
+        let (outputs, inputs) = shape(self.places.dims(), i);
+        let a = Mat::new(&self.params[s.a..s.a + s.rank * inputs], s.rank, inputs);
         let scaled: Vec<f32> = self.params[s.b..s.b + s.rank * outputs].iter().map(|b| b * s.scale).collect();
-        product(cx, weight, inputs, Write::Add, &[Term { a: engine::Mat::new(&scaled, outputs, s.rank), b: Rhs::Mat(a.t()) }]);
+        product(cx, weight, inputs, Write::Add, &[Term { a: Mat::new(&scaled, outputs, s.rank), b: Rhs::Mat(a.t()) }]);
+        let Some(at) = s.magnitude else { return };
+        for (row, m) in weight.chunks_exact_mut(inputs).zip(&self.params[at..at + outputs]) {
+            let norm = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            row.iter_mut().for_each(|v| *v = (f64::from(*v) * f64::from(*m) / norm) as f32);
+        }
+    }
+
+    /// A of a group's updates (ranks, inputs).
+    pub(crate) fn a(&self, layer: usize, group: usize) -> &[f32] {
+        let ranks = self.places.ranks(layer, group);
+        let first = members(group).map(|i| self.places.slot(layer, i)).find(|s| s.rank > 0);
+        first.map_or(&[], |s| &self.params[s.a..s.a + ranks * inputs(self.places.dims(), group)])
+    }
+
+    /// `len` parameters from `at`.
+    pub(crate) fn part(&self, at: usize, len: usize) -> &[f32] {
+        &self.params[at..at + len]
     }
 }
 
-/// Writes a flat vector laid out by `places` under PEFT's tensor names.
+/// Refuses settings that change the result and that we do not compute.
+fn refuse(config: &AdapterConfig, what: &str) -> Result<(), Error> {
+    let mut refused = config.unsupported();
+    if config.use_dora && config.lora_dropout > 0.0 {
+        refused.push("use_dora with lora_dropout above 0, for which the paper states no rule".into());
+    }
+    if config.use_dora && !config.target_parameters.is_empty() {
+        refused.push("use_dora on experts, which PEFT cannot load".into());
+    }
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some(found) => Err(Error::Unsupported {
+            what: format!("a setting of {what}"),
+            found,
+            supported: "LoRA, rsLoRA and DoRA on linear layers without biases of their own".into(),
+        }),
+    }
+}
+
+/// Writes a flat vector laid out by `places` under the names that files have.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_flat(path: &Path, places: &Places, flat: &[f32]) -> Result<(), Error> {
     let tensors = places.tensors();
-    let entries: Vec<safetensors::Entry> = tensors
-        .iter()
-        .map(|(name, shape, _)| safetensors::Entry { name: name.clone(), dtype: Dtype::F32, shape: shape.to_vec() })
-        .collect();
+    let entry = |t: &crate::places::Trained| safetensors::Entry { name: t.name.clone(), dtype: Dtype::F32, shape: t.shape.clone() };
+    let entries: Vec<safetensors::Entry> = tensors.iter().map(entry).collect();
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     let mut writer = safetensors::Writer::create(path, &entries, &metadata)?;
-    for (name, shape, at) in &tensors {
-        writer.put_f32(name, &flat[*at..at + shape[0] * shape[1]])?;
+    for t in tensors {
+        writer.put_f32(&t.name, &t.read(flat))?;
     }
     writer.finish()?;
     Ok(())
@@ -285,15 +216,21 @@ pub fn write_flat(path: &Path, places: &Places, flat: &[f32]) -> Result<(), Erro
 /// A tensor that is missing or of another shape.
 pub fn read_flat(path: &Path, places: &Places) -> Result<Vec<f32>, Error> {
     let file = safetensors::File::open(path)?;
-    let mut flat = vec![0f32; places.len];
-    for (name, shape, at) in places.tensors() {
-        let wrong =
-            |found: String| Error::WrongAdapter { path: path.into(), what: name.clone(), found, expected: format!("shape {shape:?}") };
-        let t = file.tensor(&name).ok_or_else(|| wrong("no such tensor".into()))?;
-        if t.shape != shape {
-            return Err(wrong(format!("shape {:?}", t.shape)));
+    let mut flat = vec![0f32; places.len()];
+    for t in places.tensors() {
+        let wrong = |found: String| Error::WrongAdapter {
+            path: path.into(),
+            what: t.name.clone(),
+            found,
+            expected: format!("shape {:?}", t.shape),
+        };
+        let stored = file.tensor(&t.name).ok_or_else(|| wrong("no such tensor".into()))?;
+        if stored.shape != t.shape {
+            return Err(wrong(format!("shape {:?}", stored.shape)));
         }
-        t.read_f32(&mut flat[at..at + shape[0] * shape[1]])?;
+        let mut values = vec![0f32; t.shape.iter().product()];
+        stored.read_f32(&mut values)?;
+        t.write(&values, &mut flat);
     }
     Ok(flat)
 }

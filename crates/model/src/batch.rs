@@ -1,8 +1,10 @@
 //! Examples to a micro-batch: what they begin with in common is held once, and nothing is padded.
 
+use crate::random;
 use engine::Layout;
 use engine::ops::cross_entropy::Target;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Tokens of one example; `learned[i]` says that token i is to be predicted.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +37,29 @@ pub struct MicroBatch {
     pub layout: Layout,
     /// Supervised positions, by row.
     pub targets: Vec<Target>,
+    /// Of each example, in the order given: which targets it wants.
+    pub wanted: Vec<Vec<u32>>,
+    /// Of each example, in the order given: the rows that it is made of.
+    pub rows: Vec<Vec<Range<usize>>>,
+    /// Of every row: a number that depends on its example and position alone, whatever else is in the batch.
+    pub keys: Vec<u64>,
+    /// Of every row: whether its example is longer than [`Rules::long_from`].
+    pub long: Vec<bool>,
     /// Tokens that the same examples would have without sharing.
     pub unshared: usize,
     /// Supervised tokens, each example's own.
     pub supervised: usize,
+    /// What random numbers are drawn from in training; none outside of it.
+    pub noise: Option<Noise>,
+}
+
+/// What the random numbers of a training step depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noise {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: u64,
 }
 
 /// Whether examples hold what they have in common once.
@@ -50,114 +71,191 @@ pub enum Sharing {
     None,
 }
 
+/// How examples are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// What is held once.
+    pub sharing: Sharing,
+    /// Examples of more tokens than this share nothing with shorter ones: their positions mean other angles.
+    pub long_from: Option<usize>,
+}
+
+impl From<Sharing> for Rules {
+    fn from(sharing: Sharing) -> Rules {
+        Rules { sharing, long_from: None }
+    }
+}
+
+impl Rules {
+    fn is_long(&self, e: &Sequence) -> bool {
+        self.long_from.is_some_and(|n| e.ids.len() > n)
+    }
+}
+
 /// Shorter common beginnings are not worth a segment: each costs a visit of the attention op in every layer.
 pub const SHARED_TOKENS_MIN: usize = 16;
 
 impl MicroBatch {
     /// Lays out `examples`.
-    pub fn new(examples: &[Sequence], sharing: Sharing) -> MicroBatch {
-        let mut batch = MicroBatch::default();
-        let mut targets = BTreeMap::new();
-        let mut all: Vec<Sequence> = examples.to_vec();
-        all.sort_by(|a, b| a.ids.cmp(b.ids));
-        match sharing {
-            Sharing::From(least) => batch.branch(&all, 0, None, &mut Vec::new(), least.max(1), &mut targets),
-            Sharing::None => all.iter().for_each(|e| batch.leaf(e, 0, None, &[], &mut targets)),
+    pub fn new(examples: &[Sequence], rules: impl Into<Rules>) -> MicroBatch {
+        let rules = rules.into();
+        let mut maker =
+            Maker { batch: MicroBatch::default(), targets: BTreeMap::new(), wants: vec![Vec::new(); examples.len()], long: false };
+        maker.batch.rows = vec![Vec::new(); examples.len()];
+        let mut all: Vec<Numbered> = examples.iter().enumerate().map(|(number, e)| Numbered { number, e }).collect();
+        all.sort_by(|a, b| rules.is_long(a.e).cmp(&rules.is_long(b.e)).then_with(|| a.e.ids.cmp(b.e.ids)));
+        let short = all.iter().take_while(|n| !rules.is_long(n.e)).count();
+        for (part, long) in [(&all[..short], false), (&all[short..], true)] {
+            maker.long = long;
+            match rules.sharing {
+                Sharing::From(least) => maker.branch(part, 0, None, &mut Vec::new(), least.max(1)),
+                Sharing::None => part.iter().for_each(|n| maker.leaf(n, 0, None, &[])),
+            }
         }
-        batch.targets = targets.into_iter().map(|((row, token), count)| Target { row, token, count }).collect();
+        let mut batch = maker.finish();
         batch.unshared = examples.iter().map(|e| e.inputs().len()).sum();
         batch.supervised = examples.iter().map(Sequence::supervised).sum();
         batch
     }
+}
+
+/// An example and its place in the caller's list.
+#[derive(Clone, Copy)]
+struct Numbered<'a> {
+    number: usize,
+    e: &'a Sequence<'a>,
+}
+
+/// A micro-batch while it is laid out.
+struct Maker {
+    batch: MicroBatch,
+    targets: Targets,
+    wants: Vec<Vec<(u32, u32)>>,
+    long: bool,
+}
+
+impl Maker {
+    fn finish(self) -> MicroBatch {
+        let mut batch = self.batch;
+        let place: BTreeMap<(u32, u32), u32> = self.targets.keys().zip(0..).map(|(key, i)| (*key, i)).collect();
+        batch.wanted = self.wants.iter().map(|all| all.iter().filter_map(|key| place.get(key).copied()).collect()).collect();
+        batch.targets = self.targets.into_iter().map(|((row, token), count)| Target { row, token, count }).collect();
+        batch
+    }
 
     /// Lays out sorted examples that agree in their first `depth` tokens, held in rows `path`.
-    fn branch(&mut self, all: &[Sequence], depth: usize, parent: Option<usize>, path: &mut Vec<u32>, least: usize, targets: &mut Targets) {
+    fn branch(&mut self, all: &[Numbered], depth: usize, parent: Option<usize>, path: &mut Vec<u32>, least: usize) {
         let common = common(all);
         if all.len() > 1 && common >= depth + least {
-            let segment = self.segment(&all[0].inputs()[depth..common], parent);
-            let (start, known) = (self.layout.segments()[segment].start as u32, path.len());
+            let segment = self.segment(&all[0], depth..common, parent);
+            let (start, known) = (self.batch.layout.segments()[segment].start as u32, path.len());
             path.extend(start..start + (common - depth) as u32);
-            self.children(all, common, Some(segment), path, least, targets);
+            self.children(all, common, Some(segment), path, least);
             path.truncate(known);
         } else {
-            self.children(all, depth, parent, path, least, targets);
+            self.children(all, depth, parent, path, least);
         }
     }
 
     /// Lays out what follows after `depth` tokens: neighbours that share enough are branches, others leaves.
-    fn children(
-        &mut self,
-        all: &[Sequence],
-        depth: usize,
-        parent: Option<usize>,
-        path: &mut Vec<u32>,
-        least: usize,
-        targets: &mut Targets,
-    ) {
+    fn children(&mut self, all: &[Numbered], depth: usize, parent: Option<usize>, path: &mut Vec<u32>, least: usize) {
         let mut from = 0;
         while from < all.len() {
             // Sorted, so those that agree in the next `least` tokens are neighbours.
-            let next = all[from].inputs().get(depth..depth + least);
-            let same = |e: &Sequence| next.is_some() && e.inputs().get(depth..depth + least) == next;
-            let count = all[from..].iter().take_while(|e| same(e)).count().max(1);
+            let next = all[from].e.inputs().get(depth..depth + least);
+            let same = |n: &Numbered| next.is_some() && n.e.inputs().get(depth..depth + least) == next;
+            let count = all[from..].iter().take_while(|n| same(n)).count().max(1);
             let group = &all[from..from + count];
             // A group that is everything was measured already and shares no more: go on one by one.
             if count > 1 {
-                self.branch(group, depth, parent, path, least, targets);
+                self.branch(group, depth, parent, path, least);
             } else {
-                self.leaf(&group[0], depth, parent, path, targets);
+                self.leaf(&group[0], depth, parent, path);
             }
             from += count;
         }
     }
 
-    fn leaf(&mut self, e: &Sequence, depth: usize, parent: Option<usize>, path: &[u32], targets: &mut Targets) {
-        let inputs = e.inputs();
-        let start = self.tokens.len();
+    fn leaf(&mut self, n: &Numbered, depth: usize, parent: Option<usize>, path: &[u32]) {
+        let (e, inputs) = (n.e, n.e.inputs());
+        let start = self.batch.tokens.len();
         if inputs.len() > depth {
-            self.segment(&inputs[depth..], parent);
+            self.segment(n, depth..inputs.len(), parent);
         }
+        let row_of = |i: usize| if i < depth { path[i] } else { (start + i - depth) as u32 };
         for i in (1..=inputs.len()).filter(|&i| i < e.ids.len() && e.learned[i]) {
-            let row = if i <= depth { path[i - 1] } else { (start + i - 1 - depth) as u32 };
-            *targets.entry((row, e.ids[i])).or_insert(0) += 1;
+            let key = (row_of(i - 1), e.ids[i]);
+            *self.targets.entry(key).or_insert(0) += 1;
+            self.wants[n.number].push(key);
         }
+        self.batch.rows[n.number] = runs((0..inputs.len()).map(row_of));
     }
 
-    fn segment(&mut self, tokens: &[u32], parent: Option<usize>) -> usize {
-        self.tokens.extend_from_slice(tokens);
-        self.layout.push(tokens.len(), parent)
+    fn segment(&mut self, n: &Numbered, part: Range<usize>, parent: Option<usize>) -> usize {
+        let example = n.e.ids.iter().fold(0, |key, &id| random::mix(key ^ u64::from(id)));
+        self.batch.tokens.extend_from_slice(&n.e.inputs()[part.clone()]);
+        self.batch.keys.extend(part.clone().map(|position| random::mix(example ^ position as u64)));
+        self.batch.long.extend(part.clone().map(|_| self.long));
+        self.batch.layout.push(part.len(), parent)
     }
+}
+
+/// Runs of consecutive rows.
+fn runs(rows: impl Iterator<Item = u32>) -> Vec<Range<usize>> {
+    let mut all: Vec<Range<usize>> = Vec::new();
+    for row in rows.map(|r| r as usize) {
+        match all.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => all.push(row..row + 1),
+        }
+    }
+    all
 }
 
 /// How many examples want `token` after `row`.
 type Targets = BTreeMap<(u32, u32), u32>;
 
 /// Length of the longest beginning that all share.
-fn common(all: &[Sequence]) -> usize {
+fn common(all: &[Numbered]) -> usize {
     let Some(first) = all.first() else { return 0 };
-    let agree = |e: &Sequence| first.inputs().iter().zip(e.inputs()).take_while(|(a, b)| a == b).count();
+    let agree = |n: &Numbered| first.e.inputs().iter().zip(n.e.inputs()).take_while(|(a, b)| a == b).count();
     all.iter().map(agree).min().unwrap_or(0)
 }
 
 /// Cuts the examples of a step into micro-batches of at most `limit` tokens each (one example at least).
 ///
 /// Sorted by their tokens, so that examples with a common beginning come together.
-pub fn micro_batches(examples: &[Sequence], sharing: Sharing, limit: usize) -> Vec<MicroBatch> {
-    let mut sorted: Vec<Sequence> = examples.to_vec();
-    sorted.sort_by(|a, b| a.ids.cmp(b.ids));
+pub fn micro_batches(examples: &[Sequence], rules: impl Into<Rules>, limit: usize) -> Vec<MicroBatch> {
+    let units: Vec<Vec<Sequence>> = examples.iter().map(|&e| vec![e]).collect();
+    cut(units, rules.into(), limit).into_iter().map(|(batch, _)| batch).collect()
+}
+
+/// As [`micro_batches`], for examples that belong together (such as a chosen and a rejected answer): each unit stays
+/// in one micro-batch. Beside each batch: which units are in it, whose examples it holds one after another.
+pub fn micro_batches_of_units(units: &[Vec<Sequence>], rules: impl Into<Rules>, limit: usize) -> Vec<(MicroBatch, Vec<usize>)> {
+    cut(units.to_vec(), rules.into(), limit)
+}
+
+fn cut(units: Vec<Vec<Sequence>>, rules: Rules, limit: usize) -> Vec<(MicroBatch, Vec<usize>)> {
+    let mut order: Vec<usize> = (0..units.len()).collect();
+    order.sort_by(|&a, &b| {
+        let key = |i: usize| units[i].first().map(|e| (rules.is_long(e), e.ids));
+        key(a).cmp(&key(b)).then(a.cmp(&b))
+    });
+    let lay = |part: &[usize]| MicroBatch::new(&part.iter().flat_map(|&i| units[i].iter().copied()).collect::<Vec<_>>(), rules);
     let mut all = Vec::new();
     let mut from = 0;
-    while from < sorted.len() {
-        let mut batch = MicroBatch::new(&sorted[from..from + 1], sharing);
+    while from < order.len() {
+        let mut batch = lay(&order[from..from + 1]);
         let mut to = from + 1;
-        while to < sorted.len() {
-            let larger = MicroBatch::new(&sorted[from..to + 1], sharing);
+        while to < order.len() {
+            let larger = lay(&order[from..to + 1]);
             if larger.tokens.len() > limit {
                 break;
             }
             (batch, to) = (larger, to + 1);
         }
-        all.push(batch);
+        all.push((batch, order[from..to].to_vec()));
         from = to;
     }
     all
@@ -233,6 +331,49 @@ mod tests {
         assert_eq!(b.tokens, [1, 2]);
         assert_eq!(b.targets, [Target { row: 0, token: 2, count: 2 }, Target { row: 1, token: 3, count: 2 }]);
         assert_eq!(b.supervised, 4);
+    }
+
+    #[test]
+    fn each_example_knows_its_rows_and_targets() {
+        for seed in 0..100 {
+            let data = random_examples(seed);
+            let all: Vec<Sequence> = data.iter().map(|(ids, learned)| Sequence { ids, learned }).collect();
+            let b = MicroBatch::new(&all, Sharing::From(1));
+            for (e, (rows, wanted)) in all.iter().zip(b.rows.iter().zip(&b.wanted)) {
+                let tokens: Vec<u32> = rows.iter().cloned().flatten().map(|r| b.tokens[r]).collect();
+                assert_eq!(tokens, e.inputs());
+                let learned: Vec<u32> = (1..e.ids.len()).filter(|&i| e.learned[i]).map(|i| e.ids[i]).collect();
+                assert_eq!(wanted.iter().map(|&t| b.targets[t as usize].token).collect::<Vec<_>>(), learned);
+            }
+        }
+    }
+
+    #[test]
+    fn long_examples_share_nothing_with_short_ones() {
+        let (short, long) = ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6]);
+        let learned = [false, false, false, true, true, true];
+        let of = |ids| Sequence { ids, learned: &learned[..ids.len()] };
+        let rules = Rules { sharing: Sharing::From(1), long_from: Some(4) };
+        let b = MicroBatch::new(&[of(&long), of(&short), of(&long)], rules);
+        assert_eq!(b.tokens, [1, 2, 3, 1, 2, 3, 4, 5]);
+        assert_eq!(b.long, [false, false, false, true, true, true, true, true]);
+        // Keys tell examples and positions apart, and do not depend on the company.
+        let alone = MicroBatch::new(&[of(&long)], rules);
+        assert_eq!(alone.keys, b.keys[3..]);
+        assert_ne!(b.keys[0], b.keys[3]);
+    }
+
+    #[test]
+    fn units_stay_together() {
+        let data = random_examples(3);
+        let all: Vec<Sequence> = data.iter().map(|(ids, learned)| Sequence { ids, learned }).collect();
+        let units: Vec<Vec<Sequence>> = all.chunks(2).map(<[_]>::to_vec).collect();
+        let cut = micro_batches_of_units(&units, Sharing::From(2), 10);
+        assert!(cut.len() > 1);
+        let mut seen: Vec<usize> = cut.iter().flat_map(|c| c.1.clone()).collect();
+        assert!(cut.iter().all(|(b, list)| b.wanted.len() == list.iter().map(|&u| units[u].len()).sum::<usize>()));
+        seen.sort_unstable();
+        assert_eq!(seen, (0..units.len()).collect::<Vec<_>>());
     }
 
     #[test]

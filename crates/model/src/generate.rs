@@ -1,12 +1,10 @@
 //! Greedy generation in batches: the common beginning of all prompts is computed once, and each token's keys are kept.
 
-use crate::adapter::{DOWN, GATE_UP, OUT, QKV};
-use crate::weights::Layer;
-use crate::{Adapter, Error, Weights};
-use engine::cpu::gemm::{Mat, Rhs, Term, Write, product};
-use engine::ops::attention::Tail;
-use engine::ops::rope::{Table, Turn};
-use engine::ops::{attention, linear, rmsnorm, swiglu};
+use crate::decoder::{Limits, Pass, Room};
+use crate::room::Purpose;
+use crate::{Adapter, Error, MicroBatch, Weights, attend, feed};
+use engine::ops::attention::{self, Tail};
+use engine::ops::cross_entropy::Target;
 use engine::{Cx, Layout};
 
 /// What to generate.
@@ -76,8 +74,8 @@ pub fn generate(
     let prefix = common_prefix(prompts);
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let positions = (longest + options.max_new).min(context);
-    let table = Table::new(&weights.dims.frequencies(positions), positions, 1.0);
-    let mut run = Run { cx, weights, adapter, table, cache: Vec::new(), prefix };
+    let long = weights.dims.long_from().is_some_and(|n| positions > n);
+    let mut run = Run { cx, weights, adapter, positions, long, room: None, cache: Vec::new(), prefix };
     if prefix > 0 {
         run.cache = vec![(Vec::new(), Vec::new()); weights.dims.layers];
         let mut layout = Layout::new();
@@ -109,7 +107,9 @@ struct Run<'a> {
     cx: &'a Cx,
     weights: &'a Weights,
     adapter: &'a Adapter,
-    table: Table,
+    positions: usize,
+    long: bool, // whether the longest sequence may need the angles of long ones
+    room: Option<Room>,
     cache: Vec<(Vec<f32>, Vec<f32>)>, // per layer: keys and values (rows, kv_heads * head_dim); rows 0..prefix are the common ones
     prefix: usize,
 }
@@ -201,44 +201,43 @@ impl Run<'_> {
     /// Without tails the tokens are new segments of `layout`, whose keys go to cache rows from `at` on. With
     /// tails each token belongs to one sequence and its keys go to the tail's last row.
     fn forward(&mut self, tokens: &[u32], layout: &Layout, at: usize, rows: &[u32], tails: Option<&[Tail]>) -> Vec<u32> {
-        let (d, n) = (&self.weights.dims, tokens.len());
-        let mut x = vec![0f32; n * d.hidden];
-        for (row, &t) in x.chunks_exact_mut(d.hidden).zip(tokens) {
-            self.weights.embed.row(t as usize, row);
-        }
+        let n = tokens.len();
+        let batch = MicroBatch {
+            tokens: tokens.to_vec(),
+            targets: rows.iter().map(|&row| Target { row, token: 0, count: 1 }).collect(),
+            keys: vec![0; n],
+            long: vec![self.long; n],
+            ..MicroBatch::default()
+        };
         let positions = match tails {
             Some(tails) => tails.iter().map(|t| (self.prefix + t.len - 1) as u32).collect(),
             None => layout.positions()[at..].to_vec(),
         };
-        let mut room = Buffers::new(d, self.adapter, n, at);
-        for (i, layer) in self.weights.layers.iter().enumerate() {
-            self.attend(i, layer, &mut x, &positions, layout, at, tails, &mut room);
-            self.feed_forward(i, layer, &mut x, &mut room);
+        let mut room = self.room_for(n, rows.len());
+        let s = Pass::at(self.cx, self.weights, self.adapter, &mut room, &batch, positions);
+        for i in 0..self.weights.dims.layers {
+            self.attend(&s, &mut room, i, layout, at, tails);
+            attend::out_of_layer(&s, &mut room, i);
+            feed::forward(&s, &mut room, i);
         }
-        self.most_likely(&x, rows)
+        let best = most_likely(&s.logits(&mut room), self.weights.dims.vocab);
+        self.room = Some(room);
+        best
     }
 
-    fn attend(
-        &mut self,
-        i: usize,
-        layer: &Layer,
-        x: &mut [f32],
-        positions: &[u32],
-        layout: &Layout,
-        at: usize,
-        tails: Option<&[Tail]>,
-        b: &mut Buffers,
-    ) {
-        let (d, cx, n) = (&self.weights.dims, self.cx, positions.len());
+    /// The room of the calls before, if it is large enough.
+    fn room_for(&mut self, tokens: usize, targets: usize) -> Room {
+        let fits = |r: &Room| r.limits.tokens >= tokens && r.limits.targets >= targets;
+        let limits = Limits { tokens, targets, positions: self.positions, purpose: Purpose::Answering, ..Limits::NONE };
+        self.room.take().filter(fits).unwrap_or_else(|| Room::new(&self.weights.dims, &self.adapter.places, limits))
+    }
+
+    /// Attention of layer `i` over the cache, up to what its output projection reads.
+    fn attend(&mut self, s: &Pass, room: &mut Room, i: usize, layout: &Layout, at: usize, tails: Option<&[Tail]>) {
+        let (d, n) = (&self.weights.dims, s.tokens);
         let (qw, kw) = (d.q_width(), d.kv_width());
-        let dims = rmsnorm::Dims { rows: n, width: d.hidden };
-        rmsnorm::forward(cx, &mut b.norm, &mut b.r, x, &layer.norm1, dims, d.rms_eps);
-        let mut members = Vec::new();
-        let group = self.adapter.group(i, QKV, layer, &mut members);
-        let q = &mut b.q[at * qw..];
-        linear::forward(cx, &mut [&mut *q, &mut b.k, &mut b.v], Write::Set, &mut b.u[..n * group.ranks()], &b.norm, &group, n);
-        engine::ops::rope::turn(cx, q, positions, &self.table, d.head_dim, Turn::Forward);
-        engine::ops::rope::turn(cx, &mut b.k, positions, &self.table, d.head_dim, Turn::Forward);
+        attend::project(s, room, i);
+        let (q, k) = if d.qk_norm { (&room.turned_q, &room.turned_k) } else { (&room.saved[0].q, &room.saved[0].k) };
         let (keys, values) = &mut self.cache[i];
         let row_of = |j: usize| tails.map_or(at + j, |t| t[j].start + t[j].len - 1);
         let end = (0..n).map(row_of).max().map_or(0, |r| r + 1) * kw;
@@ -248,81 +247,25 @@ impl Run<'_> {
         }
         for j in 0..n {
             let to = row_of(j) * kw;
-            keys[to..to + kw].copy_from_slice(&b.k[j * kw..(j + 1) * kw]);
-            values[to..to + kw].copy_from_slice(&b.v[j * kw..(j + 1) * kw]);
+            keys[to..to + kw].copy_from_slice(&k[j * kw..(j + 1) * kw]);
+            values[to..to + kw].copy_from_slice(&room.saved[0].v[j * kw..(j + 1) * kw]);
         }
         if let Some(tails) = tails {
-            attention::decode(cx, &mut b.o, &b.q, keys, values, self.prefix, tails, d.attention());
-        } else {
-            let all = at + n;
-            attention::forward(cx, &mut b.o, &mut b.l, &b.q, &keys[..all * kw], &values[..all * kw], layout, d.attention());
+            let q = q[..n * qw].to_vec();
+            attention::decode(s.cx, &mut room.saved[0].o[..n * qw], &q, keys, values, self.prefix, tails, d.attention());
+            return;
         }
-        let mut members = Vec::new();
-        let group = self.adapter.group(i, OUT, layer, &mut members);
-        linear::forward(cx, &mut [x], Write::Add, &mut b.u[..n * group.ranks()], &b.o[at * qw..], &group, n);
-    }
-
-    fn feed_forward(&self, i: usize, layer: &Layer, x: &mut [f32], b: &mut Buffers) {
-        let (d, cx, n) = (&self.weights.dims, self.cx, b.r.len());
-        rmsnorm::forward(cx, &mut b.norm, &mut b.r, x, &layer.norm2, rmsnorm::Dims { rows: n, width: d.hidden }, d.rms_eps);
-        let mut members = Vec::new();
-        let group = self.adapter.group(i, GATE_UP, layer, &mut members);
-        linear::forward(cx, &mut [&mut b.gate, &mut b.up], Write::Set, &mut b.u[..n * group.ranks()], &b.norm, &group, n);
-        swiglu::forward(cx, &mut b.wide, &b.gate, &b.up);
-        let mut members = Vec::new();
-        let group = self.adapter.group(i, DOWN, layer, &mut members);
-        linear::forward(cx, &mut [x], Write::Add, &mut b.u[..n * group.ranks()], &b.wide, &group, n);
-    }
-
-    /// The token with the largest logit after each of `rows`; the first of equals.
-    fn most_likely(&self, x: &[f32], rows: &[u32]) -> Vec<u32> {
-        let (d, n) = (&self.weights.dims, rows.len());
-        if n == 0 {
-            return Vec::new();
-        }
-        let picked: Vec<f32> = rows.iter().flat_map(|&r| &x[r as usize * d.hidden..][..d.hidden]).copied().collect();
-        let (mut norm, mut r) = (vec![0f32; n * d.hidden], vec![0f32; n]);
-        rmsnorm::forward(self.cx, &mut norm, &mut r, &picked, &self.weights.norm, rmsnorm::Dims { rows: n, width: d.hidden }, d.rms_eps);
-        let mut logits = vec![0f32; n * d.vocab];
-        let head = Term { a: Mat::new(&norm, n, d.hidden), b: Rhs::Weight(self.weights.head()) };
-        product(self.cx, &mut logits, d.vocab, Write::Set, &[head]);
-        let best =
-            |line: &[f32]| line.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b }).0 as u32;
-        logits.chunks_exact(d.vocab).map(best).collect()
+        // The rows of cached tokens ask nothing, but attention counts them.
+        let all = at + n;
+        let (mut queries, mut o, mut l) = (vec![0f32; all * qw], vec![0f32; all * qw], vec![0f32; all * d.heads]);
+        queries[at * qw..].copy_from_slice(&q[..n * qw]);
+        attention::forward(s.cx, &mut o, &mut l, &queries, &keys[..all * kw], &values[..all * kw], layout, d.attention());
+        room.saved[0].o[..n * qw].copy_from_slice(&o[at * qw..]);
     }
 }
 
-/// Buffers of one pass; `at` rows in front of q and o belong to cached tokens.
-struct Buffers {
-    norm: Vec<f32>,
-    r: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    o: Vec<f32>,
-    l: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    wide: Vec<f32>,
-    u: Vec<f32>,
-}
-
-impl Buffers {
-    fn new(d: &crate::Dims, adapter: &Adapter, n: usize, at: usize) -> Buffers {
-        let f = |n: usize| vec![0f32; n];
-        let ranks = (0..d.layers).flat_map(|l| (0..4).map(move |g| (l, g))).map(|(l, g)| adapter.places.ranks(l, g)).max().unwrap_or(0);
-        Buffers {
-            norm: f(n * d.hidden),
-            r: f(n),
-            q: f((at + n) * d.q_width()),
-            k: f(n * d.kv_width()),
-            v: f(n * d.kv_width()),
-            o: f((at + n) * d.q_width()),
-            l: f((at + n) * d.heads),
-            gate: f(n * d.intermediate),
-            up: f(n * d.intermediate),
-            wide: f(n * d.intermediate),
-            u: f(n * ranks),
-        }
-    }
+/// The token with the largest logit of each row; the first of equals.
+fn most_likely(logits: &[f32], vocab: usize) -> Vec<u32> {
+    let best = |line: &[f32]| line.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b }).0 as u32;
+    logits.chunks_exact(vocab).map(best).collect()
 }

@@ -39,7 +39,8 @@ pub fn order(seed: u64, stream: Stream, n: usize) -> Vec<usize> {
     all
 }
 
-fn mix(z: u64) -> u64 {
+/// Scatters 64 bits over 64 bits.
+pub(crate) fn mix(z: u64) -> u64 {
     let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

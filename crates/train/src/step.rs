@@ -4,7 +4,8 @@ use crate::schedule::{rate, warmup_steps};
 use engine::Cx;
 use engine::ops::adamw;
 use model::batch::{SHARED_TOKENS_MIN, Sequence, Sharing, micro_batches};
-use model::llama::{Limits, Room, loss_and_gradient};
+use model::decoder::{Limits, Room, Scale, loss_and_gradient};
+use model::places::Trained;
 use model::random::{Stream, order};
 use model::{Adapter, MicroBatch, Weights};
 use record::pack::Example;
@@ -51,14 +52,11 @@ impl<'a> Trainer<'a> {
     /// Prepares buffers for the largest micro-batch of the whole run; nothing is allocated later.
     pub fn new(cx: &'a Cx, weights: &'a Weights, examples: &'a [Example], settings: &'a Train, adapter: Adapter) -> Trainer<'a> {
         let n = adapter.params.len();
-        let mut limits = Limits { tokens: 1, targets: 1, positions: 1 };
+        let mut limits = Limits::NONE;
         for step in 0..steps_of(settings, examples.len()) {
-            let l = Limits::of(&batches(settings, examples, step));
-            limits.tokens = limits.tokens.max(l.tokens);
-            limits.targets = limits.targets.max(l.targets);
-            limits.positions = limits.positions.max(l.positions);
+            batches(settings, examples, step).iter().for_each(|b| limits.widen(b));
         }
-        let room = Room::new(weights, &adapter, limits);
+        let room = Room::new(&weights.dims, &adapter.places, limits);
         Trainer { cx, weights, examples, settings, adapter, m: vec![0.0; n], v: vec![0.0; n], updates: 0, grads: vec![0.0; n], room }
     }
 
@@ -82,10 +80,20 @@ impl<'a> Trainer<'a> {
         let all = batches(self.settings, self.examples, step);
         let supervised: usize = all.iter().map(|b| b.supervised).sum();
         let scale = 1.0 / supervised.max(1) as f64;
+        let examples = 1.0 / self.lines(step).len().max(1) as f64;
         self.grads.fill(0.0);
         let mut sum = 0.0;
         for batch in &all {
-            sum += loss_and_gradient(self.cx, self.weights, &self.adapter, &mut self.room, batch, scale, &mut self.grads).sum;
+            sum += loss_and_gradient(
+                self.cx,
+                self.weights,
+                &self.adapter,
+                &mut self.room,
+                batch,
+                Scale { tokens: scale, examples },
+                &mut self.grads,
+            )
+            .sum;
         }
         let grad_norm = adamw::norm(&self.grads);
         let s = self.settings;
@@ -115,9 +123,9 @@ impl<'a> Trainer<'a> {
     }
 
     fn first_not_finite(&self) -> String {
-        let bad = |(_, shape, at): &(String, [usize; 2], usize)| self.grads[*at..*at + shape[0] * shape[1]].iter().any(|g| !g.is_finite());
-        match self.adapter.places.tensors().iter().find(|t| bad(t)) {
-            Some((name, ..)) => format!("the gradient of {name}"),
+        let bad = |t: &&Trained| t.read(&self.grads).iter().any(|g| !g.is_finite());
+        match self.adapter.places.tensors().iter().find(bad) {
+            Some(t) => format!("the gradient of {}", t.name),
             None => "the norm of the gradient".into(),
         }
     }

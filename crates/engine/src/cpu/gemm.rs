@@ -4,16 +4,19 @@
 //! the number of threads does not change a bit. Blocking after Goto and van de Geijn, "Anatomy of
 //! high-performance matrix multiplication" (2008): k in blocks, A in strips of 8 rows, B in panels of 48.
 
+use super::coded::{self, Coded, LINES, STRETCH, Turned};
 use super::lanes::{Level, MR, NR, Right, Step, tile};
 use super::shared::Shared;
 use super::strips::{Strips, with_strips};
-use super::{Cx, for_each, pairs};
+pub use super::weight::Weight;
+use super::weight::{Panelled, pack_transposed};
+use super::{Cx, for_each};
 
 /// Longest block of k between two visits of a C tile.
 pub(super) const KC: usize = 288;
 /// Rows of A that one task packs and keeps in its cache.
 const MC: usize = 256;
-/// Floats of B packed at a time (4 MiB), so that what was packed is still near when it is used.
+/// Floats of B packed at a time (4 MiB), so that what was packed is still near when it is used, and no product needs more.
 const PACKED: usize = 1 << 20;
 
 /// A view of a matrix: element (i, j) is `data[i * row_step + j * col_step]`.
@@ -50,89 +53,6 @@ impl<'a> Mat<'a> {
     }
 }
 
-/// A frozen weight (outputs, inputs), held only in the panels that the product reads.
-pub struct Weight {
-    panels: Panelled,
-    outputs: usize,
-    inputs: usize,
-}
-
-/// How a weight's panels lie. Zero beyond the last output, input or k.
-enum Panelled {
-    /// (ceil(outputs / 48), inputs, 48); its transpose is packed at each call.
-    Singles(Vec<f32>),
-    /// Words of two: (ceil(outputs / 48), ceil(inputs / 2), 48), and for the transpose (ceil(inputs / 48), ceil(outputs / 2), 48).
-    Pairs { forward: Vec<f32>, back: Vec<f32> },
-}
-
-impl Weight {
-    /// Packs a row-major (outputs, inputs) matrix as it is.
-    pub fn pack(cx: &Cx, data: &[f32], outputs: usize, inputs: usize) -> Weight {
-        assert_eq!(data.len(), outputs * inputs);
-        let source = Mat::new(data, outputs, inputs);
-        let panels = panels(cx, outputs, inputs, |panel, p| pack_panel(panel, source, p * NR, 0, inputs));
-        Weight { panels: Panelled::Singles(panels), outputs, inputs }
-    }
-
-    /// Packs it rounded to bfloat16: its products round the other operand as well, and add up in f32.
-    pub fn pack_rounded(cx: &Cx, data: &[f32], outputs: usize, inputs: usize) -> Weight {
-        assert_eq!(data.len(), outputs * inputs);
-        let forward = panels(cx, outputs, inputs.div_ceil(2), |panel, p| {
-            pairs::panel_of_rows(cx.level(), panel, data, inputs, p * NR, outputs);
-        });
-        let back = panels(cx, inputs, outputs.div_ceil(2), |panel, p| {
-            pairs::panel_of_columns(cx.level(), panel, data, inputs, p * NR);
-        });
-        Weight { panels: Panelled::Pairs { forward, back }, outputs, inputs }
-    }
-
-    /// (outputs, inputs).
-    pub fn shape(&self) -> (usize, usize) {
-        (self.outputs, self.inputs)
-    }
-
-    /// Copies row `row` into `out` (inputs floats): the embedding table is read this way.
-    pub fn row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.outputs && out.len() == self.inputs);
-        let (panel, lane) = (row / NR, row % NR);
-        match &self.panels {
-            Panelled::Singles(all) => {
-                for (o, chunk) in out.iter_mut().zip(all[panel * self.inputs * NR..].chunks_exact(NR)) {
-                    *o = chunk[lane];
-                }
-            }
-            Panelled::Pairs { forward, .. } => {
-                let words = &forward[panel * self.inputs.div_ceil(2) * NR..];
-                for (o, chunk) in out.chunks_mut(2).zip(words.chunks_exact(NR)) {
-                    let (first, second) = pairs::split(chunk[lane]);
-                    o.copy_from_slice(&[first, second][..o.len()]);
-                }
-            }
-        }
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        let floats = match &self.panels {
-            Panelled::Singles(all) => all.len(),
-            Panelled::Pairs { forward, back } => forward.len() + back.len(),
-        };
-        floats * size_of::<f32>()
-    }
-}
-
-/// Makes the panels of `rows` rows, each (steps, 48), on all threads.
-fn panels(cx: &Cx, rows: usize, steps: usize, pack: impl Fn(&mut [f32], usize) + Sync + Send) -> Vec<f32> {
-    let count = rows.div_ceil(NR);
-    let mut all = vec![0f32; count * steps * NR];
-    let shared = Shared::new(&mut all);
-    for_each(cx, count, |p| {
-        // SAFETY: panel p is written by this task alone.
-        pack(unsafe { shared.part(p * steps * NR, steps * NR) }, p);
-    });
-    all
-}
-
 /// The right operand of a product, always meant as (n, k).
 #[derive(Clone, Copy)]
 pub enum Rhs<'a> {
@@ -148,7 +68,7 @@ impl Rhs<'_> {
     /// Whether the product reads it where it lies: panels made before, or rows of k that hold whole panels.
     fn in_place(&self, m: usize) -> bool {
         match self {
-            Rhs::Weight(_) => true,
+            Rhs::Weight(w) => w.code().is_none(),
             // Packing pays when several strips of A use what was packed.
             Rhs::Mat(b) => b.row_step == 1 && b.rows.is_multiple_of(NR) && m <= 4 * MR,
             Rhs::WeightT(_) => self.step() == Step::Pair,
@@ -162,6 +82,14 @@ impl Rhs<'_> {
                 Step::Pair
             }
             _ => Step::Single,
+        }
+    }
+
+    /// The storage of a coded weight that is to be turned: packed row by row, others panel by panel.
+    fn turned(&self) -> Option<&dyn Coded> {
+        match self {
+            Rhs::WeightT(w) => w.code(),
+            _ => None,
         }
     }
 
@@ -201,7 +129,23 @@ impl Term<'_> {
             Step::Pair => self.a.cols.div_ceil(2),
         }
     }
+
+    /// Steps of a block of k: as equal as can be. Along the rows of a weight they are whole runs of every storage
+    /// that such rows may have (256 or 32 elements), so that none is decoded twice and all storages add up alike.
+    fn block(&self) -> usize {
+        let k = self.steps();
+        let len = k.div_ceil(k.div_ceil(KC).max(1)).max(1);
+        match self.b {
+            Rhs::Weight(_) if self.b.step() == Step::Pair => len,
+            Rhs::Weight(_) if k.is_multiple_of(256) => 256,
+            Rhs::Weight(_) if k.is_multiple_of(32) => len.next_multiple_of(32),
+            _ => len,
+        }
+    }
 }
+
+// A block that is rounded up to runs of 32 is no longer than the longest.
+const _: () = assert!(KC.is_multiple_of(32) && KC >= 256);
 
 /// Whether a product overwrites its output or adds to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,15 +180,36 @@ pub fn product(cx: &Cx, c: &mut [f32], ldc: usize, write: Write, terms: &[Term])
     if write == Write::Set && terms.iter().all(|t| t.a.cols == 0) {
         c.chunks_mut(ldc).take(m).for_each(|line| line[..n].fill(0.0));
     }
-    let count = n.div_ceil(NR);
-    let mut write = write;
-    for group in groups(terms, m, count) {
-        let packed = group.iter().map(|b| if terms[b.term].b.in_place(m) { 0 } else { b.len * NR * count }).sum();
-        cx.with_scratch(packed, |scratch| {
-            pack_group(cx, scratch, terms, &group, m, count);
-            multiply_group(cx, (&mut *c, ldc), write, terms, &group, scratch, (m, n));
-        });
-        write = Write::Add;
+    let panels = n.div_ceil(NR);
+    let most = columns(terms, m, panels);
+    for first in (0..panels).step_by(most) {
+        let span = Span { first, count: most.min(panels - first) };
+        let mut write = write;
+        for group in groups(terms, m, span.count) {
+            let packed = group.iter().map(|b| if terms[b.term].b.in_place(m) { 0 } else { b.len * NR * span.count }).sum();
+            cx.with_scratch(packed, |scratch| {
+                pack_group(cx, scratch, terms, &group, m, span);
+                multiply_group(cx, (&mut *c, ldc), write, terms, &group, scratch, (m, n), span);
+            });
+            write = Write::Add;
+        }
+    }
+}
+
+/// Panels of columns that are done from the first to the last k before the next ones.
+#[derive(Clone, Copy)]
+struct Span {
+    first: usize,
+    count: usize,
+}
+
+/// How many panels a span has: so many that what is packed of a block of k has room in [`PACKED`], in whole stretches.
+fn columns(terms: &[Term], m: usize, panels: usize) -> usize {
+    const WHOLE: usize = STRETCH / NR;
+    let longest = terms.iter().filter(|t| !t.b.in_place(m)).map(|t| t.block().min(t.steps())).max().unwrap_or(0);
+    match PACKED / (longest * NR).max(1) {
+        most if most >= panels => panels,
+        most => (most / WHOLE).max(1) * WHOLE,
     }
 }
 
@@ -253,8 +218,7 @@ fn groups(terms: &[Term], m: usize, panels: usize) -> Vec<Vec<Block>> {
     let mut all = vec![Vec::new()];
     let mut used = 0;
     for (term, t) in terms.iter().enumerate() {
-        let k = t.steps();
-        let len = k.div_ceil(k.div_ceil(KC).max(1)).max(1);
+        let (k, len) = (t.steps(), t.block());
         for from in (0..k).step_by(len) {
             let len = len.min(k - from);
             let size = if t.b.in_place(m) { 0 } else { len * NR * panels };
@@ -271,17 +235,32 @@ fn groups(terms: &[Term], m: usize, panels: usize) -> Vec<Vec<Block>> {
     all
 }
 
-fn pack_group(cx: &Cx, scratch: &mut [f32], terms: &[Term], group: &[Block], m: usize, panels: usize) {
+fn pack_group(cx: &Cx, scratch: &mut [f32], terms: &[Term], group: &[Block], m: usize, span: Span) {
     let shared = Shared::new(scratch);
-    let blocks: Vec<&Block> = group.iter().filter(|b| !terms[b.term].b.in_place(m)).collect();
-    for_each(cx, blocks.len() * panels, |i| {
-        let (b, p) = (blocks[i / panels], i % panels);
+    let blocks = group.iter().map(|b| (b, terms[b.term].b)).filter(|(_, rhs)| !rhs.in_place(m));
+    let pieces: Vec<(&Block, Rhs, usize)> = blocks
+        .flat_map(|(b, rhs)| {
+            let count = if rhs.turned().is_some() { b.len.div_ceil(LINES) } else { span.count };
+            (0..count).map(move |i| (b, rhs, i))
+        })
+        .collect();
+    for_each(cx, pieces.len(), |i| {
+        let (b, rhs, piece) = pieces[i];
+        if let Some(weight) = rhs.turned() {
+            let block = Turned { weight, column: span.first * NR, panels: span.count, from: b.from, k: b.len, at: b.packed_at };
+            return block.pack_lines(&shared, piece * LINES);
+        }
         // SAFETY: each (block, panel) has its own range of the scratch.
-        let panel = unsafe { shared.part(b.packed_at + p * b.len * NR, b.len * NR) };
-        match terms[b.term].b {
-            Rhs::Mat(mat) => pack_panel(panel, mat, p * NR, b.from, b.len),
-            Rhs::WeightT(w) => pack_transposed(panel, w, p * NR, b.from, b.len),
-            Rhs::Weight(_) => {}
+        let panel = unsafe { shared.part(b.packed_at + piece * b.len * NR, b.len * NR) };
+        let row = (span.first + piece) * NR;
+        match rhs {
+            Rhs::Mat(mat) => pack_panel(panel, mat, row, b.from, b.len),
+            Rhs::WeightT(w) => pack_transposed(panel, w, row, b.from, b.len),
+            Rhs::Weight(w) => {
+                if let Some(code) = w.code() {
+                    coded::pack_rows(cx.level(), panel, code, row, b.from, b.len);
+                }
+            }
         }
     });
 }
@@ -294,12 +273,12 @@ fn multiply_group(
     group: &[Block],
     scratch: &[f32],
     (m, n): (usize, usize),
+    span: Span,
 ) {
-    let panels = n.div_ceil(NR);
     let row_blocks = m.div_ceil(MC);
     // Few rows: cut the columns too, so that every thread has work.
-    let splits = (8 * cx.threads()).div_ceil(row_blocks).clamp(1, panels);
-    let per_split = panels.div_ceil(splits);
+    let splits = (8 * cx.threads()).div_ceil(row_blocks).clamp(1, span.count);
+    let per_split = span.count.div_ceil(splits);
     let shared = Shared::new(c);
     for_each(cx, row_blocks * splits, |i| {
         let (rows, cols) = (i / splits * MC, i % splits * per_split);
@@ -309,17 +288,18 @@ fn multiply_group(
             let t = &terms[b.term];
             // One panel uses each strip once: then A is read where it lies.
             let step = t.b.step();
-            let direct = panels == 1 && t.a.col_step == 1 && step == Step::Single;
+            let direct = span.count == 1 && t.a.col_step == 1 && step == Step::Single;
             with_strips(height * b.len, |strips| {
                 let left = match step {
                     Step::Single => Strips::new(cx.level(), strips, t.a, rows, height, b.from, b.len, direct),
                     Step::Pair => Strips::of_pairs(cx.level(), strips, t.a, rows, height, b.from, b.len),
                 };
-                for p in cols..(cols + per_split).min(panels) {
+                for i in cols..(cols + per_split).min(span.count) {
+                    let p = span.first + i;
                     let right = match (t.b.packed(), t.b) {
                         (Some(all), _) => packed_panel(all, p * t.steps() + b.from, b.len),
                         (None, Rhs::Mat(mat)) if t.b.in_place(m) => rows_panel(mat, p * NR, b.from, b.len),
-                        _ => packed_panel(&scratch[b.packed_at..], p * b.len, b.len),
+                        _ => packed_panel(&scratch[b.packed_at..], i * b.len, b.len),
                     };
                     let width = NR.min(n - p * NR);
                     // SAFETY: rows..rows+height by this panel's columns belong to this task alone.
@@ -387,7 +367,7 @@ unsafe fn column(
 }
 
 /// Packs rows `row..row+48` of B (n, k), columns `from..from+k`: k by k, 48 rows; zeros past the last row.
-fn pack_panel(out: &mut [f32], b: Mat, row: usize, from: usize, k: usize) {
+pub(super) fn pack_panel(out: &mut [f32], b: Mat, row: usize, from: usize, k: usize) {
     let rows = NR.min(b.rows - row);
     if rows < NR {
         out.fill(0.0);
@@ -407,29 +387,6 @@ fn pack_panel(out: &mut [f32], b: Mat, row: usize, from: usize, k: usize) {
                 out[(k0 + kk) * NR + i] = b.data[line + kk * b.col_step];
             }
         }
-    }
-}
-
-/// Packs inputs `row..row+48` of a weight as rows, outputs `from..from+k` as k: its panels turned by 90 degrees.
-fn pack_transposed(out: &mut [f32], w: &Weight, row: usize, from: usize, k: usize) {
-    let Panelled::Singles(panels) = &w.panels else { return };
-    let cols = NR.min(w.inputs - row);
-    if cols < NR {
-        out.fill(0.0);
-    }
-    let mut done = 0;
-    while done < k {
-        let output = from + done;
-        let (panel, lane) = (output / NR, output % NR);
-        let run = (NR - lane).min(k - done);
-        let source = &panels[(panel * w.inputs + row) * NR..][..cols * NR];
-        for l in 0..run {
-            let o = &mut out[(done + l) * NR..][..cols];
-            for (j, v) in o.iter_mut().enumerate() {
-                *v = source[j * NR + lane + l];
-            }
-        }
-        done += run;
     }
 }
 

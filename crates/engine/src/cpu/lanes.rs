@@ -170,16 +170,16 @@ unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bo
     }
 }
 
-/// Turns eight lines of k (a multiple of 8): `out[k * 8 + i] = lines[i][k]`.
-pub(crate) fn turn(level: Level, out: &mut [f32], lines: [&[f32]; 8]) {
+/// Turns eight lines of k (a multiple of 8, not 0): `out[k * step + i] = lines[i][k]`.
+pub(crate) fn turn(level: Level, out: &mut [f32], step: usize, lines: [&[f32]; 8]) {
     let k = lines[0].len();
-    assert!(k.is_multiple_of(8) && out.len() == 8 * k && lines.iter().all(|l| l.len() == k));
+    assert!(k > 0 && k.is_multiple_of(8) && step >= 8 && out.len() >= (k - 1) * step + 8 && lines.iter().all(|l| l.len() == k));
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx2 {
         // SAFETY: the level says that AVX2 is there; sizes were checked.
-        return unsafe { x86::turn(out.as_mut_ptr(), lines.map(<[f32]>::as_ptr), k) };
+        return unsafe { x86::turn(out.as_mut_ptr(), step, lines.map(<[f32]>::as_ptr), k) };
     }
-    for (k, o) in out.chunks_exact_mut(8).enumerate() {
+    for (k, o) in out.chunks_mut(step).enumerate().take(k) {
         for (v, line) in o.iter_mut().zip(lines) {
             *v = line[k];
         }
@@ -264,9 +264,9 @@ mod x86 {
 
     /// Squares of 8 x 8, each in three rounds: pairs, fours, halves.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn turn(out: *mut f32, lines: [*const f32; 8], k: usize) {
+    pub(super) unsafe fn turn(out: *mut f32, step: usize, lines: [*const f32; 8], k: usize) {
         for at in (0..k).step_by(8) {
-            // SAFETY: the caller promises k floats a line and 8 k in out, k a multiple of 8.
+            // SAFETY: the caller promises k floats a line, k a multiple of 8, and 8 floats at each of k steps in out.
             unsafe {
                 let l = lines.map(|p| _mm256_loadu_ps(p.add(at)));
                 let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -279,7 +279,7 @@ mod x86 {
                 let high = |a, b| _mm256_permute2f128_ps::<0x31>(a, b);
                 let rows = [low(b0, b4), low(b1, b5), low(b2, b6), low(b3, b7), high(b0, b4), high(b1, b5), high(b2, b6), high(b3, b7)];
                 for (i, row) in rows.into_iter().enumerate() {
-                    _mm256_storeu_ps(out.add(8 * (at + i)), row);
+                    _mm256_storeu_ps(out.add(step * (at + i)), row);
                 }
             }
         }

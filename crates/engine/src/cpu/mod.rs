@@ -1,11 +1,15 @@
 //! The CPU as a device: its threads, its vector width, and scratch memory that is kept between calls.
 
+pub mod arena;
+pub mod coded;
+pub(crate) mod columns;
 pub mod gemm;
 pub mod lanes;
 pub mod math;
 pub(crate) mod pairs;
 pub mod shared;
 pub(crate) mod strips;
+pub(crate) mod weight;
 
 use lanes::Level;
 use std::sync::Mutex;

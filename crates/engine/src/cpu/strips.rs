@@ -110,7 +110,9 @@ fn pack_strips(level: Level, out: &mut [f32], a: Mat, row: usize, height: usize,
 /// Writes eight lines side by side: `out[k * 8 + i] = lines[i][k]`.
 fn interleave(level: Level, out: &mut [f32], lines: [&[f32]; MR], k: usize) {
     let whole = k / 8 * 8;
-    turn(level, &mut out[..whole * MR], lines.map(|l| &l[..whole]));
+    if whole > 0 {
+        turn(level, out, MR, lines.map(|l| &l[..whole]));
+    }
     for (kk, o) in out[whole * MR..].chunks_exact_mut(MR).enumerate() {
         for (i, v) in o.iter_mut().enumerate() {
             *v = lines[i][whole + kk];

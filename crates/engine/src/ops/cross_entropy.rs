@@ -1,6 +1,6 @@
 //! Cross-entropy of next tokens, with the gradient of the logits written in their place.
 //!
-//! Forward    loss = weight * (ln sum_j e^x_j - x_target)
+//! Forward    loss = weight * (ln sum_j e^x_j - x_target)      weight: a target's count, or any number that the caller gives
 //! Backward   dx_j = scale * weight * (softmax(x)_j - [j = target])
 //! Shapes     x (rows, vocab)   targets, weights, losses (rows)
 //! Writes     losses overwritten; x overwritten by its gradient.
@@ -25,15 +25,30 @@ pub struct Target {
 
 /// Losses and gradient for `targets.len()` rows of logits; `scale` is one over the supervised tokens of the whole step.
 pub fn forward_backward(cx: &Cx, x: &mut [f32], losses: &mut [f64], targets: &[Target], vocab: usize, scale: f64) {
-    run(cx, x, losses, targets, vocab, Some(scale));
+    run(cx, x, losses, targets, |t| f64::from(targets[t].count), vocab, Some(scale));
+}
+
+/// As [`forward_backward`] with `weights[i]` in place of target i's count, and a scale of 1. A weight may be negative or 0:
+/// a preference loss lowers the probability of the rejected answer's tokens.
+pub fn forward_backward_weighted(cx: &Cx, x: &mut [f32], losses: &mut [f64], targets: &[Target], weights: &[f64], vocab: usize) {
+    assert_eq!(weights.len(), targets.len());
+    run(cx, x, losses, targets, |t| weights[t], vocab, Some(1.0));
 }
 
 /// Losses alone; `x` is left as exponentials.
 pub fn forward(cx: &Cx, x: &mut [f32], losses: &mut [f64], targets: &[Target], vocab: usize) {
-    run(cx, x, losses, targets, vocab, None);
+    run(cx, x, losses, targets, |t| f64::from(targets[t].count), vocab, None);
 }
 
-fn run(cx: &Cx, x: &mut [f32], losses: &mut [f64], targets: &[Target], vocab: usize, scale: Option<f64>) {
+fn run(
+    cx: &Cx,
+    x: &mut [f32],
+    losses: &mut [f64],
+    targets: &[Target],
+    weight: impl Fn(usize) -> f64 + Sync + Send,
+    vocab: usize,
+    scale: Option<f64>,
+) {
     assert!(x.len() == targets.len() * vocab && losses.len() == targets.len());
     assert!(targets.iter().all(|t| (t.token as usize) < vocab), "a target past the vocabulary of {vocab}");
     let (x, losses) = (Shared::new(x), Shared::new(losses));
@@ -44,9 +59,9 @@ fn run(cx: &Cx, x: &mut [f32], losses: &mut [f64], targets: &[Target], vocab: us
         let wanted = x[t.token as usize];
         let top = max_of(cx.level(), x);
         let sum = exponentials(cx.level(), x, top);
-        loss[0] = t.count as f64 * (sum.ln() + top as f64 - wanted as f64);
+        loss[0] = weight(i) * (sum.ln() + top as f64 - wanted as f64);
         if let Some(scale) = scale {
-            let weight = scale * t.count as f64;
+            let weight = scale * weight(i);
             scale_by(cx.level(), x, (weight / sum) as f32);
             x[t.token as usize] -= weight as f32;
         }

@@ -2,8 +2,16 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod balance;
+pub mod bias;
 pub mod cross_entropy;
+pub mod dora;
+pub mod dropout;
+pub mod embed;
+pub mod experts;
 pub mod linear;
+pub mod preference;
 pub mod rmsnorm;
 pub mod rope;
+pub mod route;
 pub mod swiglu;

@@ -5,15 +5,17 @@
 //! Backward   g  = dy * w
 //!            dx += r * (g - x*r * mean(g * x*r))
 //!            dw += sum over rows of dy * x*r
-//! Shapes     x, y, dy, dx (rows, width)   w, dw (width)   r (rows)
+//! Shapes     x, y, dy, dx (rows, width)   w, dw (width)   r (rows); a norm of each head has rows * heads rows of head_dim
 //! Writes     y, r overwritten; dx, dw added to (dx is the gradient of the residual stream). Same call, same bits.
-//! Rounds     everything in f32; x*r is rounded, then times w (as transformers); sums in sixteen partial sums.
+//! Rounds     everything in f32; x*r is rounded, then times w (as transformers); sums of a row in sixteen partial sums, sums over
+//!            rows in blocks of 256 that are added in order.
 //! Moves      forward reads x, writes y: 2 * rows * width * 4 bytes.
 
+use crate::cpu::columns::add_sums;
 use crate::cpu::lanes::per_level;
 use crate::cpu::math::sum;
 use crate::cpu::shared::Shared;
-use crate::cpu::{Cx, for_each, for_rows};
+use crate::cpu::{Cx, for_rows};
 
 /// Sizes of a call.
 #[derive(Clone, Copy, Debug)]
@@ -63,17 +65,8 @@ pub fn backward(cx: &Cx, dx: &mut [f32], dw: Option<&mut [f32]>, dy: &[f32], x: 
     });
     if let Some(dw) = dw {
         assert_eq!(dw.len(), d.width);
-        let dw = Shared::new(dw);
-        for_each(cx, d.width.div_ceil(BLOCK), |i| {
-            let cols = i * BLOCK..d.width.min((i + 1) * BLOCK);
-            // SAFETY: each task has its own columns.
-            let dw = unsafe { dw.part(cols.start, cols.len()) };
-            for (row, &r) in r.iter().enumerate() {
-                let at = row * d.width + cols.start;
-                for (j, o) in dw.iter_mut().enumerate() {
-                    *o += dy[at + j] * (x[at + j] * r);
-                }
-            }
+        add_sums(cx, dw, d.rows, |sum, rows, columns| {
+            weight_rows(cx.level(), sum, &dy[rows.start * d.width..], &x[rows.start * d.width..], &r[rows], d.width, columns.start);
         });
     }
 }
@@ -113,6 +106,18 @@ per_level! {
             let mean = sum(width, |i| (dy[i] * w[i]) * (x[i] * r)) / width as f32;
             for i in 0..width {
                 dx[i] += r * (dy[i] * w[i] - (x[i] * r) * mean);
+            }
+        }
+    }
+}
+
+per_level! {
+    /// Adds dy * x*r of every row, columns from `from` on, to `sum`.
+    fn weight_rows(sum: &mut [f32], dy: &[f32], x: &[f32], r: &[f32], width: usize, from: usize) {
+        for ((dy, x), &r) in dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(r) {
+            let (dy, x) = (&dy[from..][..sum.len()], &x[from..][..sum.len()]);
+            for ((s, dy), x) in sum.iter_mut().zip(dy).zip(x) {
+                *s += dy * (x * r);
             }
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! Forward    for i < rotary/2:  (a, b) = (x[i], x[i + rotary/2])
 //!            x[i] = a cos - b sin,  x[i + rotary/2] = b cos + a sin     angle = position * frequency[i]
+//!            cos and sin times the table's scale; the elements of a head from rotary on stay as they are
 //! Backward   the same with -sin (the turn back)
-//! Shapes     x (rows, heads, head_dim)   positions (rows)   table (positions, rotary/2) of cos and sin
+//! Shapes     x (rows, heads, head_dim)   positions (rows)   table (positions, rotary/2) of cos and sin, maybe several
+//!            sets of them under each other: then `positions` are rows of the table, a set's start + the position
 //! Writes     x in place.
 //! Rounds     angles, cos and sin in f64, stored as f32; the turn in f32.
 //! Moves      reads and writes x: 2 * rows * heads * rotary * 4 bytes.
@@ -12,31 +14,47 @@ use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};
 
-/// Cosines and sines of every position below a limit.
+/// Cosines and sines of every position below a limit, for one set of frequencies or several.
 pub struct Table {
-    cos: Vec<f32>, // (positions, half)
-    sin: Vec<f32>, // (positions, half)
+    cos: Vec<f32>, // (rows, half)
+    sin: Vec<f32>, // (rows, half)
     half: usize,
 }
 
 impl Table {
-    /// A table for `positions` positions; `frequencies` holds rotary/2 angles per step, `scale` multiplies both (1 but for longrope).
+    /// A table for `positions` positions; `frequencies` holds rotary/2 angles per step, `scale` multiplies cos and sin (1 but for longrope).
     pub fn new(frequencies: &[f64], positions: usize, scale: f64) -> Table {
-        let half = frequencies.len();
-        let mut table = Table { cos: Vec::with_capacity(positions * half), sin: Vec::with_capacity(positions * half), half };
-        for p in 0..positions {
-            for f in frequencies {
-                let (sin, cos) = (p as f64 * f).sin_cos();
-                table.cos.push((cos * scale) as f32);
-                table.sin.push((sin * scale) as f32);
-            }
-        }
+        let mut table = Table { cos: Vec::new(), sin: Vec::new(), half: frequencies.len() };
+        table.push(frequencies, positions, scale);
         table
     }
 
-    /// Number of positions held.
-    pub fn positions(&self) -> usize {
+    /// Appends another set under those that are there and returns the row of its position 0: longrope has a set for
+    /// short sequences and one for long ones, and an example's own length says which of them turns it.
+    pub fn push(&mut self, frequencies: &[f64], positions: usize, scale: f64) -> usize {
+        assert_eq!(frequencies.len(), self.half, "all sets of a table turn the same elements");
+        let start = self.rows();
+        for values in [&mut self.cos, &mut self.sin] {
+            values.reserve_exact(positions * frequencies.len());
+        }
+        for p in 0..positions {
+            for f in frequencies {
+                let (sin, cos) = (p as f64 * f).sin_cos();
+                self.cos.push((cos * scale) as f32);
+                self.sin.push((sin * scale) as f32);
+            }
+        }
+        start
+    }
+
+    /// Number of rows held: the positions of all sets.
+    pub fn rows(&self) -> usize {
         self.cos.len().checked_div(self.half).unwrap_or(usize::MAX)
+    }
+
+    /// Elements of each head that are turned.
+    pub fn rotary(&self) -> usize {
+        2 * self.half
     }
 }
 
@@ -49,15 +67,15 @@ pub enum Turn {
     Backward,
 }
 
-/// Turns every head of every row of `x`.
+/// Turns the first [`Table::rotary`] elements of every head of every row of `x`; `positions` are rows of the table.
 pub fn turn(cx: &Cx, x: &mut [f32], positions: &[u32], table: &Table, head_dim: usize, way: Turn) {
     let rows = positions.len();
     if rows == 0 {
         return;
     }
     let width = x.len() / rows;
-    assert!(width * rows == x.len() && width.is_multiple_of(head_dim) && 2 * table.half <= head_dim);
-    assert!(positions.iter().all(|&p| (p as usize) < table.positions()), "a position past the table of {}", table.positions());
+    assert!(width * rows == x.len() && width.is_multiple_of(head_dim) && table.rotary() <= head_dim);
+    assert!(positions.iter().all(|&p| (p as usize) < table.rows()), "a position past the table of {}", table.rows());
     let x = Shared::new(x);
     let sign = if way == Turn::Forward { 1.0 } else { -1.0 };
     for_rows(cx, rows, 64, |row, count| {

@@ -10,13 +10,14 @@ use crate::atomic::write_whole;
 use crate::fields::{Fields, read_object};
 
 /// The keys that have a field in [`AdapterConfig`]; every other one is kept in `extra`.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "peft_type",
     "r",
     "lora_alpha",
     "lora_dropout",
     "target_modules",
     "exclude_modules",
+    "target_parameters",
     "use_rslora",
     "use_dora",
     "rank_pattern",
@@ -34,13 +35,12 @@ const KNOWN: [&str; 20] = [
 ];
 
 /// Settings of PEFT that change what is computed and have no field here, with the values that leave them off.
-const OTHER_SETTINGS: [&str; 14] = [
+const OTHER_SETTINGS: [&str; 13] = [
     "layer_replication",
     "alora_invocation_tokens",
     "use_qalora",
     "use_bdlora",
     "lora_bias",
-    "target_parameters",
     "trainable_token_indices",
     "arrow_config",
     "kasa_config",
@@ -80,6 +80,7 @@ pub(super) fn read(path: &Path) -> Result<AdapterConfig, Error> {
         lora_dropout: fields.float("lora_dropout")?.unwrap_or(0.0),
         target_modules: target_modules(&fields)?,
         exclude_modules: modules(&fields, "exclude_modules")?,
+        target_parameters: fields.texts("target_parameters")?.unwrap_or_default(),
         use_rslora: fields.bool("use_rslora")?.unwrap_or(false),
         use_dora: fields.bool("use_dora")?.unwrap_or(false),
         rank_pattern,
@@ -121,7 +122,7 @@ fn target_modules(fields: &Fields<'_>) -> Result<Targets, Error> {
     match modules(fields, "target_modules")? {
         Some(Targets::Regex(s)) if s.eq_ignore_ascii_case("all-linear") => Ok(Targets::AllLinear),
         Some(targets) => Ok(targets),
-        // Only parameters are targeted; `unsupported` says so.
+        // Only parameters are targeted.
         None if fields.get("target_parameters").is_some() => Ok(Targets::List(Vec::new())),
         None => Err(fields.fault("target_modules", "a list of module names, a regular expression or \"all-linear\"")),
     }
@@ -199,7 +200,7 @@ fn defaults() -> Map<String, Value> {
         "ensure_weight_tying": false, "eva_config": null, "kasa_config": null, "layer_replication": null,
         "loftq_config": {}, "lora_bias": false, "lora_ga_config": null, "megatron_config": null,
         "megatron_core": "megatron.core", "monteclora_config": null, "peft_version": "0.21.2",
-        "qalora_group_size": 16, "target_parameters": null, "trainable_token_indices": null, "use_bdlora": null,
+        "qalora_group_size": 16, "trainable_token_indices": null, "use_bdlora": null,
         "use_qalora": false, "velora_config": null,
     });
     match value {
@@ -230,6 +231,7 @@ fn to_json(config: &AdapterConfig) -> Value {
         ("lora_dropout", json!(config.lora_dropout)),
         ("target_modules", config.target_modules.to_json()),
         ("exclude_modules", config.exclude_modules.as_ref().map_or(Value::Null, Targets::to_json)),
+        ("target_parameters", or_null(&config.target_parameters)),
         ("use_rslora", json!(config.use_rslora)),
         ("use_dora", json!(config.use_dora)),
         ("rank_pattern", config.rank_pattern.iter().map(|(k, r)| (k.clone(), json!(r))).collect()),

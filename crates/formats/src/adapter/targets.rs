@@ -33,7 +33,7 @@ fn is_match(pattern: &str, text: &str) -> bool {
     compile(pattern).is_ok_and(|r| r.is_match(text).unwrap_or(false))
 }
 
-fn ends_with_item(items: &[String], module: &str) -> bool {
+pub(super) fn ends_with_item(items: &[String], module: &str) -> bool {
     items.iter().any(|item| module == item || module.strip_suffix(item.as_str()).is_some_and(|p| p.ends_with('.')))
 }
 

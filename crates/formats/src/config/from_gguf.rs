@@ -148,6 +148,7 @@ fn sizes(keys: &Keys<'_>, family: Family, window: Option<usize>) -> Result<Model
         eos: Vec::new(),
         pad: None,
         dtype: None,
+        quantization: None,
         raw: Value::Null,
         raw_generation: Value::Null,
     })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Experts, Family, ModelConfig, Object, Rope};
+use super::{Experts, Family, ModelConfig, Object, Quantization, Rope};
 use crate::Error;
 use crate::error::brief;
 use crate::fields::{Fields, read_object, read_object_if_there};
@@ -63,11 +63,6 @@ fn refuse(fields: &Fields<'_>) -> Result<(), Error> {
     {
         return Err(fields.fault("hidden_act", "\"silu\""));
     }
-    if let Some(quantization) = fields.object("quantization_config")? {
-        let method = quantization.get("quant_method").map_or("an object".to_string(), |m| brief(&m.to_string()));
-        let expected = "nothing: weights stored as F32, F16 or BF16";
-        return Err(Error::field(fields.path, "quantization_config", method, expected));
-    }
     Ok(())
 }
 
@@ -116,6 +111,7 @@ fn sizes(fields: &Fields<'_>, family: Family) -> Result<ModelConfig, Error> {
         eos: fields.ids("eos_token_id")?.unwrap_or_default(),
         pad: fields.id("pad_token_id")?,
         dtype: fields.text("dtype")?.or(fields.text("torch_dtype")?).map(str::to_string),
+        quantization: Quantization::read(fields)?,
         raw: Value::Null,
         raw_generation: Value::Null,
     })

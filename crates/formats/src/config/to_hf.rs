@@ -9,6 +9,8 @@ pub(super) fn config(config: &ModelConfig, dtype: &str) -> Value {
         Value::Object(raw) => raw.clone(),
         _ => synthesised(config),
     };
+    // It spoke of the weights that were read.
+    out.shift_remove("quantization_config");
     let mut set = |key: &str, value: Value| {
         out.insert(key.to_string(), value);
     };

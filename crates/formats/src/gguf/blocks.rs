@@ -20,50 +20,48 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Elements 0..16 lie in the low four bits of the 16 bytes, 16..32 in the high ones.
-fn nibble(packed: &[u8], i: usize) -> u8 {
-    if i < 16 { packed[i] & 0xf } else { packed[i - 16] >> 4 }
+/// Decodes 32 elements whose low four bits lie in 16 bytes, elements 0..16 in the lower halves, 16..32 in the upper;
+/// `value(i, q)` is the number for element i. No branch and no division inside: this runs for every weight at every product.
+#[inline(always)]
+fn nibbles(packed: &[u8], out: &mut [f32; 32], value: impl Fn(usize, u8) -> f32) {
+    let (low, high) = out.split_at_mut(16);
+    for (i, ((l, h), byte)) in low.iter_mut().zip(high).zip(packed).enumerate() {
+        *l = value(i, byte & 0xf);
+        *h = value(i + 16, byte >> 4);
+    }
 }
 
-/// The fifth bit of element i is bit i of a little-endian 32-bit word.
-fn fifth_bit(word: &[u8], i: usize) -> u8 {
-    (word[i / 8] >> (i % 8) & 1) << 4
+/// The fifth bits of 32 elements: bit i of a little-endian word, moved to where it counts 16.
+#[inline(always)]
+fn fifth_bits(block: &[u8], at: usize) -> impl Fn(usize) -> u8 {
+    let word = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    move |i| ((word >> i & 1) << 4) as u8
 }
 
 pub(crate) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
-    for (i, o) in out.iter_mut().enumerate() {
-        *o = d * f32::from(nibble(&block[2..], i) as i8 - 8);
-    }
+    nibbles(&block[2..], out, |_, q| d * f32::from(q as i8 - 8));
 }
 
 pub(crate) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
-    for (i, o) in out.iter_mut().enumerate() {
-        *o = d * f32::from(nibble(&block[4..], i)) + m;
-    }
+    nibbles(&block[4..], out, |_, q| d * f32::from(q) + m);
 }
 
 pub(crate) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
-    let d = half_at(block, 0);
-    for (i, o) in out.iter_mut().enumerate() {
-        let q = nibble(&block[6..], i) | fifth_bit(&block[2..6], i);
-        *o = d * f32::from(q as i8 - 16);
-    }
+    let (d, fifth) = (half_at(block, 0), fifth_bits(block, 2));
+    nibbles(&block[6..], out, |i, q| d * f32::from((q | fifth(i)) as i8 - 16));
 }
 
 pub(crate) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
-    let (d, m) = (half_at(block, 0), half_at(block, 2));
-    for (i, o) in out.iter_mut().enumerate() {
-        let q = nibble(&block[8..], i) | fifth_bit(&block[4..8], i);
-        *o = d * f32::from(q) + m;
-    }
+    let (d, m, fifth) = (half_at(block, 0), half_at(block, 2), fifth_bits(block, 4));
+    nibbles(&block[8..], out, |i, q| d * f32::from(q | fifth(i)) + m);
 }
 
 pub(crate) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
-    for (i, o) in out.iter_mut().enumerate() {
-        *o = d * f32::from(block[2 + i] as i8);
+    for (o, q) in out.iter_mut().zip(&block[2..]) {
+        *o = d * f32::from(*q as i8);
     }
 }
 
@@ -83,12 +81,13 @@ fn scale_and_min(packed: &[u8], j: usize) -> (f32, f32) {
 pub(crate) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
     let (scales, packed) = (&block[4..16], &block[16..]);
-    for (j, group) in out.chunks_exact_mut(32).enumerate() {
-        let (s, n) = scale_and_min(scales, j);
-        let (step, least) = (d * s, dmin * n);
-        for (i, o) in group.iter_mut().enumerate() {
-            let q = packed[j / 2 * 32 + i] >> (j % 2 * 4) & 0xf;
-            *o = step * f32::from(q) - least;
+    for (pair, (groups, bytes)) in out.chunks_exact_mut(64).zip(packed.chunks_exact(32)).enumerate() {
+        let (low, high) = groups.split_at_mut(32);
+        let [(s, n), (t, m)] = [2 * pair, 2 * pair + 1].map(|j| scale_and_min(scales, j));
+        let [(s, n), (t, m)] = [(d * s, dmin * n), (d * t, dmin * m)];
+        for ((l, h), byte) in low.iter_mut().zip(high).zip(bytes) {
+            *l = s * f32::from(byte & 0xf) - n;
+            *h = t * f32::from(byte >> 4) - m;
         }
     }
 }
@@ -96,13 +95,15 @@ pub(crate) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
 /// As Q4_K, with a fifth bit: bit j of the 32 bytes before the packed values.
 pub(crate) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
-    let (scales, high, packed) = (&block[4..16], &block[16..48], &block[48..]);
-    for (j, group) in out.chunks_exact_mut(32).enumerate() {
-        let (s, n) = scale_and_min(scales, j);
-        let (step, least) = (d * s, dmin * n);
-        for (i, o) in group.iter_mut().enumerate() {
-            let q = (packed[j / 2 * 32 + i] >> (j % 2 * 4) & 0xf) | (high[i] >> j & 1) << 4;
-            *o = step * f32::from(q) - least;
+    let (scales, fifths, packed) = (&block[4..16], &block[16..48], &block[48..]);
+    for (pair, (groups, bytes)) in out.chunks_exact_mut(64).zip(packed.chunks_exact(32)).enumerate() {
+        let (low, high) = groups.split_at_mut(32);
+        let [(s, n), (t, m)] = [2 * pair, 2 * pair + 1].map(|j| scale_and_min(scales, j));
+        let [(s, n), (t, m)] = [(d * s, dmin * n), (d * t, dmin * m)];
+        for (((l, h), byte), fifth) in low.iter_mut().zip(high).zip(bytes).zip(fifths) {
+            let bits = fifth >> (2 * pair);
+            *l = s * f32::from(byte & 0xf | (bits & 1) << 4) - n;
+            *h = t * f32::from(byte >> 4 | (bits & 2) << 3) - m;
         }
     }
 }
@@ -110,14 +111,18 @@ pub(crate) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 /// 256 elements in two halves of 128; a half has four groups of 32: low four bits from 64 bytes (groups 0, 1 low and
 /// 2, 3 high), upper two bits from 32 bytes (two bits a group). Signed 8-bit scales, one for each 16 elements.
 pub(crate) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
-    let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
+    let (fours, twos, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half_at(block, 208);
-    for (e, o) in out.iter_mut().enumerate() {
-        let (half, group, i) = (e / 128, e % 128 / 32, e % 32);
-        let four = low[half * 64 + group % 2 * 32 + i] >> (group / 2 * 4) & 0xf;
-        let two = high[half * 32 + i] >> (group * 2) & 3;
-        let q = (four | two << 4) as i8 - 32;
-        *o = d * f32::from(scales[e / 16] as i8) * f32::from(q);
+    for (run, out) in out.chunks_exact_mut(16).enumerate() {
+        // A run of 16 has one scale: half, group of the half, and which 16 of the group.
+        let (half, group, at) = (run / 8, run % 8 / 2, run % 2 * 16);
+        let scale = d * f32::from(scales[run] as i8);
+        let (four, two) = (&fours[half * 64 + group % 2 * 32 + at..][..16], &twos[half * 32 + at..][..16]);
+        let (four_at, two_at) = (group / 2 * 4, group * 2);
+        for ((o, f), t) in out.iter_mut().zip(four).zip(two) {
+            let q = (f >> four_at & 0xf) | (t >> two_at & 3) << 4;
+            *o = scale * f32::from(q as i8 - 32);
+        }
     }
 }
 

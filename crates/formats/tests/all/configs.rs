@@ -137,7 +137,28 @@ fn what_is_wrong_is_named() {
         (
             "quantization_config",
             json!({"quant_method": "gptq"}),
-            "field `quantization_config`: found \"gptq\", expected nothing: weights stored as",
+            "field `quantization_config.quant_method`: found \"gptq\", expected \"bitsandbytes\", or weights that are not quantised",
+        ),
+        ("quantization_config", json!({}), "field `quantization_config.quant_method`: found nothing, expected \"bitsandbytes\""),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}),
+            "field `quantization_config.bnb_4bit_quant_type`: found \"fp4\", expected \"nf4\"",
+        ),
+        (
+            "quantization_config",
+            json!({"load_in_4bit": true, "load_in_8bit": true}),
+            "field `quantization_config.load_in_8bit`: found true, expected false, since `load_in_4bit` is true",
+        ),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitsandbytes"}),
+            "field `quantization_config.load_in_4bit`: found nothing, expected true, or `load_in_8bit` true",
+        ),
+        (
+            "quantization_config",
+            json!({"load_in_8bit": true, "llm_int8_skip_modules": "lm_head"}),
+            "field `quantization_config.llm_int8_skip_modules`: found \"lm_head\", expected a list of texts",
         ),
         ("tie_word_embeddings", json!(1), "field `tie_word_embeddings`: found 1, expected true or false"),
         ("eos_token_id", json!("</s>"), "field `eos_token_id`: found \"</s>\", expected a token id or a list of them"),

@@ -137,6 +137,9 @@ fn use_all(path: &Path) -> Result<(), Error> {
         let stored = weights.tensor(name)?;
         let mut out = vec![0f32; stored.tensor.elements()];
         stored.read_f32(&mut out)?;
+        let coded = weights.coded(name, &stored.tensor.shape)?;
+        let mut row = vec![0f32; coded.inputs()];
+        (0..coded.outputs()).for_each(|i| coded.decode(i, 0, &mut row));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-"""Makes the golden files beside it.
+"""Makes the golden files beside it, except bnb.safetensors, which make_bnb.py makes: bitsandbytes is not needed here.
 
 Versions: Python 3.11, numpy 2.4.6, gguf 0.19.0, safetensors 0.8.0, peft 0.21.2, transformers 5.23.0, torch 2.15.0.
 Seed 20261123 for everything random. Run in this folder: python make.py

@@ -4,6 +4,7 @@
 
 use engine::Cx;
 use model::batch::Sequence;
+use model::weights::Hold;
 use model::{Adapter, Dims, Weights};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ pub fn open(cx: &Cx, folder: &Path) -> Case {
     let dims = Dims::of(&formats::ModelConfig::open(&model).expect("config")).expect("dims");
     let files = formats::Weights::open(&model).expect("weights");
     Case {
-        weights: Weights::load(cx, &files, &dims, &mut |_, _| {}).expect("weights"),
+        weights: Weights::load(cx, &files, &dims, Hold::F32, &mut |_, _| {}).expect("weights"),
         files,
         adapter: Adapter::load(&dims, &folder.join("adapter")).expect("adapter"),
         batch: serde_json::from_slice(&std::fs::read(folder.join("batch.json")).expect("batch.json")).expect("batch"),

@@ -6,7 +6,9 @@
 use crate::cases::{Case, cases, open, relative, sequences};
 use engine::Cx;
 use model::batch::Sharing;
-use model::llama::{self, Limits, Room};
+use model::decoder::{self, Limits, Room, Scale};
+use model::places::Trained;
+use model::weights::Hold;
 use model::{Dims, MicroBatch, Weights};
 use std::collections::BTreeMap;
 use testkit::{Tape, Var, wide};
@@ -65,10 +67,8 @@ struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     fn new(case: &'a Case, rounded: bool) -> Reference<'a> {
-        let tensors = case.adapter.places.tensors().into_iter();
-        let cut = |(name, [rows, columns], at): (String, [usize; 2], usize)| {
-            (name, (columns, wide(&case.adapter.params[at..at + rows * columns])))
-        };
+        let tensors = case.adapter.places.tensors().iter();
+        let cut = |t: &Trained| (t.name.clone(), (t.shape[1], wide(&t.read(&case.adapter.params))));
         Reference { case, rounded, dims: &case.weights.dims, adapter: tensors.map(cut).collect() }
     }
 
@@ -245,14 +245,15 @@ fn engine_against_float64(rounded: bool, loss_max: f64, gradient_max: f64) {
         let mut case = open(&cx, folder);
         let (loss, truth) = Reference::new(&case, rounded).unshared();
         if rounded {
-            case.weights = Weights::load_rounded(&cx, &case.files, &case.weights.dims, &mut |_, _| {}).expect("weights");
+            case.weights = Weights::load(&cx, &case.files, &case.weights.dims, Hold::Bf16, &mut |_, _| {}).expect("weights");
         }
         let b = MicroBatch::new(&sequences(&case.batch), Sharing::From(4));
-        let mut room = Room::new(&case.weights, &case.adapter, Limits::of([&b]));
+        let mut room = Room::new(&case.weights.dims, &case.adapter.places, Limits::of([&b]));
         let mut flat = vec![0f32; case.adapter.params.len()];
-        let ours = llama::loss_and_gradient(&cx, &case.weights, &case.adapter, &mut room, &b, 1.0, &mut flat);
-        let cut = |(name, [rows, columns], at): (String, [usize; 2], usize)| (name, wide(&flat[at..at + rows * columns]));
-        let far = worst(&case.adapter.places.tensors().into_iter().map(cut).collect(), &truth);
+        let ours =
+            decoder::loss_and_gradient(&cx, &case.weights, &case.adapter, &mut room, &b, Scale { tokens: 1.0, examples: 0.0 }, &mut flat);
+        let cut = |t: &Trained| (t.name.clone(), wide(&t.read(&flat)));
+        let far = worst(&case.adapter.places.tensors().iter().map(cut).collect(), &truth);
         let far_loss = (ours.sum - loss).abs() / loss;
         println!("{}: rounded {rounded}: loss {far_loss:.1e}, worst gradient {far:.1e}", folder.display());
         assert!(far_loss < loss_max && far < gradient_max, "{far_loss:e} {far:e}");

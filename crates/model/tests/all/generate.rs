@@ -2,9 +2,10 @@
 
 use engine::Cx;
 use model::batch::{Sequence, Sharing};
+use model::decoder::{self, Limits, Room};
 use model::generate::{Answer, Options, Progress, generate};
-use model::llama::{self, Limits, Room};
 use model::random::{Stream, bits};
+use model::weights::Hold;
 use model::{Adapter, Dims, MicroBatch, Weights};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ fn open(cx: &Cx, name: &str) -> (Weights, Adapter) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name);
     let dims = Dims::of(&formats::ModelConfig::open(&folder.join("model")).expect("config")).expect("dims");
     let files = formats::Weights::open(&folder.join("model")).expect("files");
-    let weights = Weights::load(cx, &files, &dims, &mut |_, _| {}).expect("weights");
+    let weights = Weights::load(cx, &files, &dims, Hold::F32, &mut |_, _| {}).expect("weights");
     let adapter = Adapter::load(&dims, &folder.join("adapter")).expect("adapter");
     (weights, adapter)
 }
@@ -24,8 +25,8 @@ fn next(cx: &Cx, weights: &Weights, adapter: &Adapter, ids: &[u32]) -> u32 {
     let mut learned = vec![false; ids.len()];
     learned.push(true);
     let b = MicroBatch::new(&[Sequence { ids: &longer, learned: &learned }], Sharing::None);
-    let mut room = Room::new(weights, adapter, Limits::of([&b]));
-    let logits = llama::logits(cx, weights, adapter, &mut room, &b);
+    let mut room = Room::new(&weights.dims, &adapter.places, Limits::of([&b]));
+    let logits = decoder::logits(cx, weights, adapter, &mut room, &b);
     logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b }).0 as u32
 }
 

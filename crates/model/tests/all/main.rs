@@ -3,4 +3,5 @@
 mod cases;
 mod float64;
 mod generate;
+mod matrix;
 mod parity;

@@ -4,13 +4,13 @@ use crate::cases::{Case, cases, open, relative, sequences, values};
 use engine::Cx;
 use model::MicroBatch;
 use model::batch::Sharing;
-use model::llama::{self, Limits, Room};
+use model::decoder::{self, Limits, Room, Scale};
 
 fn gradient(cx: &Cx, c: &Case, b: &MicroBatch) -> (f64, Vec<f32>) {
-    let mut room = Room::new(&c.weights, &c.adapter, Limits::of([b]));
+    let mut room = Room::new(&c.weights.dims, &c.adapter.places, Limits::of([b]));
     let mut grads = vec![0f32; c.adapter.params.len()];
     let scale = 1.0 / b.supervised as f64;
-    let loss = llama::loss_and_gradient(cx, &c.weights, &c.adapter, &mut room, b, scale, &mut grads);
+    let loss = decoder::loss_and_gradient(cx, &c.weights, &c.adapter, &mut room, b, Scale { tokens: scale, examples: 0.0 }, &mut grads);
     (loss.sum * scale, grads)
 }
 
@@ -23,8 +23,8 @@ fn logits_loss_and_gradients_agree_with_pytorch() {
         let mut logits = Vec::new();
         for s in sequences(&c.batch) {
             let b = MicroBatch::new(&[s], Sharing::None);
-            let mut room = Room::new(&c.weights, &c.adapter, Limits::of([&b]));
-            logits.extend(llama::logits(&cx, &c.weights, &c.adapter, &mut room, &b));
+            let mut room = Room::new(&c.weights.dims, &c.adapter.places, Limits::of([&b]));
+            logits.extend(decoder::logits(&cx, &c.weights, &c.adapter, &mut room, &b));
         }
         let far_logits = relative(&logits, &values(&c.truth, "logits"));
         let want = values(&c.truth, "loss")[0] as f64;
@@ -34,11 +34,11 @@ fn logits_loss_and_gradients_agree_with_pytorch() {
             let far_loss = (loss - want).abs() / want;
             let mut worst = (0.0, String::new());
             let mut count = 0;
-            for (name, shape, at) in c.adapter.places.tensors() {
-                let truth = values(&c.truth, &format!("grad.{name}"));
-                let far = relative(&grads[at..at + shape[0] * shape[1]], &truth);
+            for t in c.adapter.places.tensors() {
+                let truth = values(&c.truth, &format!("grad.{}", t.name));
+                let far = relative(&t.read(&grads), &truth);
                 if far > worst.0 {
-                    worst = (far, name);
+                    worst = (far, t.name.clone());
                 }
                 count += 1;
             }
@@ -72,10 +72,7 @@ fn sharing_and_threads_change_nothing_that_matters() {
         let (loss, grads) = gradient(&cx, &c, &plain);
         let (shared_loss, shared_grads) = gradient(&cx, &c, &shared);
         assert!((loss - shared_loss).abs() / loss < 1e-6);
-        let worst = c.adapter.places.tensors().iter().fold(0f64, |w, (_, shape, at)| {
-            let range = *at..at + shape[0] * shape[1];
-            w.max(relative(&shared_grads[range.clone()], &grads[range]))
-        });
+        let worst = c.adapter.places.tensors().iter().fold(0f64, |w, t| w.max(relative(&t.read(&shared_grads), &t.read(&grads))));
         println!("{}: shared against unshared gradients {worst:.1e}", folder.display());
         assert!(worst < 2e-5, "{worst:e}");
         let three = Cx::new(3).expect("threads");

@@ -3,7 +3,7 @@
 use engine::Cx;
 use engine::ops::adamw;
 use model::batch::{Sequence, Sharing, micro_batches};
-use model::llama::{Limits, Room, loss_and_gradient};
+use model::decoder::{Limits, Room, Scale, loss_and_gradient};
 use record::recipe::Schedule;
 use std::path::PathBuf;
 use train::schedule::rate;
@@ -63,13 +63,13 @@ fn judge(cases: &[PathBuf], rounded: bool, bound: fn(usize) -> f64) {
             let part = if step % 2 == 0 { &all[..b.half] } else { &all[b.half..] };
             // A small limit, so that several micro-batches make one step.
             let batches = micro_batches(part, Sharing::From(8), 60.max(part[0].ids.len()));
-            let mut room = Room::new(&weights, &adapter, Limits::of(&batches));
+            let mut room = Room::new(&weights.dims, &adapter.places, Limits::of(&batches));
             let supervised: usize = batches.iter().map(|b| b.supervised).sum();
             let scale = 1.0 / supervised as f64;
             grads.fill(0.0);
             let mut sum = 0.0;
             for batch in &batches {
-                sum += loss_and_gradient(&cx, &weights, &adapter, &mut room, batch, scale, &mut grads).sum;
+                sum += loss_and_gradient(&cx, &weights, &adapter, &mut room, batch, Scale { tokens: scale, examples: 0.0 }, &mut grads).sum;
             }
             let far = (sum * scale - want[step as usize] as f64).abs() / want[step as usize] as f64;
             worst = worst.max(far);

@@ -3,6 +3,7 @@
 mod losses;
 mod resume;
 
+use model::weights::Hold;
 use model::{Adapter, Dims, Weights};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn weights(cx: &engine::Cx, model: &Path, rounded: bool) -> Weights {
     let dims = Dims::of(&formats::ModelConfig::open(model).expect("config")).expect("dims");
     let files = formats::Weights::open(model).expect("files");
-    let load = if rounded { Weights::load_rounded } else { Weights::load };
-    load(cx, &files, &dims, &mut |_, _| {}).expect("weights")
+    let hold = if rounded { Hold::Bf16 } else { Hold::F32 };
+    Weights::load(cx, &files, &dims, hold, &mut |_, _| {}).expect("weights")
 }
 
 pub fn adapter(dims: &Dims, folder: &Path) -> Adapter {

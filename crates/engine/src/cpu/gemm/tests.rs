@@ -1,6 +1,7 @@
 //! Judges of the matrix product: every view, edge and way of writing against sums in f64.
 
 use super::*;
+use crate::cpu::coded::tests::Small;
 use testkit::{Guarded, Judge, Random, Truth, alike, must_catch, same_bits};
 
 /// Every level that this CPU has, narrowest first.
@@ -28,11 +29,13 @@ enum Kind {
     WeightT,
     Rounded,
     RoundedT,
+    Coded,
+    CodedT,
 }
 
 impl Kind {
     fn turned(self) -> bool {
-        matches!(self, Kind::Turned | Kind::WeightT | Kind::RoundedT)
+        matches!(self, Kind::Turned | Kind::WeightT | Kind::RoundedT | Kind::CodedT)
     }
 
     fn rounded(self) -> bool {
@@ -64,8 +67,13 @@ impl Operand {
         let turned = kind.turned();
         let (lines, line) = if turned { (cols, rows) } else { (rows, cols) };
         let step = if kind == Kind::Strided { line + 5 } else { line };
-        let data = random.floats(lines * step, 1.0);
+        let mut data = random.floats(lines * step, 1.0);
         let weight = match kind {
+            Kind::Coded | Kind::CodedT => {
+                let small = Small::new(random, lines, line, 32);
+                data = small.plain();
+                Some(Weight::coded(Box::new(small)))
+            }
             Kind::Weight | Kind::WeightT => Some(Weight::pack(cx, &data, lines, line)),
             Kind::Rounded | Kind::RoundedT => Some(Weight::pack_rounded(cx, &data, lines, line)),
             _ => None,
@@ -86,7 +94,7 @@ impl Operand {
 
     fn rhs(&self) -> Rhs<'_> {
         match (&self.weight, self.kind) {
-            (Some(w), Kind::Weight | Kind::Rounded) => Rhs::Weight(w),
+            (Some(w), Kind::Weight | Kind::Rounded | Kind::Coded) => Rhs::Weight(w),
             (Some(w), _) => Rhs::WeightT(w),
             _ => Rhs::Mat(self.mat()),
         }
@@ -168,7 +176,8 @@ fn judge(j: &mut Judge, cx: &Cx, case: &Case, truth: &Truth, op: Product) -> Res
 // Size: the sum of |a b| over k, and of what was in c. Measured worst 2.4 eps.
 const BOUND: &[(&str, f64)] = &[("c", 5.0)];
 
-const ANY: &[Kind] = &[Kind::Rows, Kind::Strided, Kind::Turned, Kind::Weight, Kind::WeightT, Kind::Rounded, Kind::RoundedT];
+const ANY: &[Kind] =
+    &[Kind::Rows, Kind::Strided, Kind::Turned, Kind::Weight, Kind::WeightT, Kind::Rounded, Kind::RoundedT, Kind::Coded, Kind::CodedT];
 
 /// Shapes with edges on every side of the tile (8 x 48), the block (128) and the block of k (288).
 fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
@@ -188,6 +197,12 @@ fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
     }
     all.push(Case::new(cx, random, 3, 200, &[9000], &[Kind::Rows]));
     all.push(Case::new(cx, random, 9, 480, &[1500, 40, 1300], &[Kind::WeightT, Kind::Turned]));
+    // More columns than one span has, of what is packed at each call.
+    for (kind, k) in [(Kind::Rows, 288), (Kind::WeightT, 576), (Kind::CodedT, 576), (Kind::Coded, 512)] {
+        all.push(Case::new(cx, random, 3, 4200, &[k, 5], &[kind]));
+        let case = &all[all.len() - 1];
+        assert!(columns(&case.terms(), 3, 88) < 88, "{}", case.name);
+    }
     // A frozen weight rounded, its LoRA update not.
     all.push(Case::new(cx, random, 33, 200, &[577, 16, 1153], &[Kind::Rounded, Kind::RoundedT, Kind::Rows]));
     all

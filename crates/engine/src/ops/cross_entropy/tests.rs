@@ -14,21 +14,26 @@ mod reference {
 
     /// Losses and gradient, both already times the count, the gradient also times `scale`.
     pub fn both(x: &[f64], targets: &[Target], scale: f64) -> (Truth, Truth) {
+        let counts: Vec<f64> = targets.iter().map(|t| f64::from(t.count)).collect();
+        weighted(x, targets, &counts, scale)
+    }
+
+    /// The same for any weights.
+    pub fn weighted(x: &[f64], targets: &[Target], weights: &[f64], scale: f64) -> (Truth, Truth) {
         let vocab = x.len() / targets.len();
         let (mut losses, mut dx) = (Truth::new(), Truth::new());
-        for (x, t) in x.chunks(vocab).zip(targets) {
-            let weight = f64::from(t.count);
+        for ((x, t), &weight) in x.chunks(vocab).zip(targets).zip(weights) {
             let top = x.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
             let sum: f64 = x.iter().map(|v| (v - top).exp()).sum();
             // x - top is rounded before the exponential: an error of eps |x - top| in it, weighed by p.
             let p = |j: usize| (x[j] - top).exp() / sum;
             let reach: f64 = (0..x.len()).map(|j| p(j) * (top - x[j])).sum();
-            losses.push(weight * (sum.ln() + top - x[t.token as usize]), weight * (1.0 + reach));
+            losses.push(weight * (sum.ln() + top - x[t.token as usize]), weight.abs() * (1.0 + reach));
             for (j, v) in x.iter().enumerate() {
                 let here = if j == t.token as usize { 1.0 } else { 0.0 };
                 // The exponential is cut below e^-87: the 1e-30.
                 let size = p(j) * (1.0 + top - v + reach) + here + 1e-30;
-                dx.push(scale * weight * (p(j) - here), scale * weight * size);
+                dx.push(scale * weight * (p(j) - here), scale * weight.abs() * size);
             }
         }
         (losses, dx)
@@ -66,7 +71,7 @@ fn judge(j: &mut Judge, cx: &Cx, i: &Inputs, op: Op) -> Result<(), String> {
     j.see("dx", &name, &x, &dx_truth)
 }
 
-// Size: the weight of the row, times how far the exponents reach. Measured worst: loss 1.0, dx 1.1 eps (64 x 64).
+// Size: the weight of the row, times how far the exponents reach. Measured worst: loss 1.1 (130 x 7, weighted), dx 1.1 eps (64 x 64).
 const BOUND: &[(&str, f64)] = &[("loss", 2.5), ("dx", 2.5)];
 
 #[test]
@@ -77,6 +82,54 @@ fn reference_backward_is_the_derivative() {
     let cotangent = [i.scale; 3];
     let (_, dx) = reference::both(&inputs[0], &i.targets, i.scale);
     gradient::check(&mut random, &inputs, &[dx.values], |v| dot(&reference::both(&v[0], &i.targets, 1.0).0.values, &cotangent)).unwrap();
+    let weights = [-0.7, 0.0, 0.3];
+    let (_, dx) = reference::weighted(&inputs[0], &i.targets, &weights, 1.0);
+    gradient::check(&mut random, &inputs, &[dx.values], |v| reference::weighted(&v[0], &i.targets, &weights, 1.0).0.values.iter().sum())
+        .unwrap();
+}
+
+type Weighted<'a> = &'a dyn Fn(&Cx, &mut [f32], &mut [f64], &[Target], &[f64], usize);
+
+/// Weights of both signs, some of them 0.
+fn weights(seed: u64, n: usize) -> Vec<f64> {
+    let mut random = Random::new(seed);
+    (0..n).map(|i| if i % 5 == 3 { 0.0 } else { random.normal() * 0.1 }).collect()
+}
+
+fn judge_weighted(j: &mut Judge, cx: &Cx, i: &Inputs, weights: &[f64], op: Weighted) -> Result<(), String> {
+    let name = format!("{:?} weighted {}", cx.level(), i.name);
+    let (mut x, mut losses) = (Guarded::holding(&i.x), Guarded::<f64>::unwritten(i.targets.len()));
+    op(cx, &mut x, &mut losses, &i.targets, weights, i.vocab);
+    x.intact("x")?;
+    losses.intact("losses")?;
+    let (loss_truth, dx_truth) = reference::weighted(&wide(&i.x), &i.targets, weights, 1.0);
+    j.see("loss", &name, &losses, &loss_truth)?;
+    j.see("dx", &name, &x, &dx_truth)
+}
+
+#[test]
+fn weights_of_both_signs_agree_with_reference() {
+    let mut j = Judge::new("cross_entropy, weighted", BOUND);
+    for cx in contexts() {
+        for (seed, &case) in (651..).zip(CASES) {
+            let i = Inputs::new(seed, case, 3.0);
+            judge_weighted(&mut j, &cx, &i, &weights(seed, case.0), &forward_backward_weighted).unwrap();
+        }
+    }
+    j.finish();
+}
+
+#[test]
+fn counts_as_weights_are_the_same_bits() {
+    let cx = Cx::new(2).unwrap();
+    let i = Inputs::new(661, (37, 65), 3.0);
+    let counts: Vec<f64> = i.targets.iter().map(|t| f64::from(t.count)).collect();
+    let (mut by_count, mut losses) = (i.x.clone(), vec![f64::NAN; 37]);
+    forward_backward(&cx, &mut by_count, &mut losses, &i.targets, i.vocab, 1.0);
+    let (mut by_weight, mut again) = (i.x.clone(), vec![f64::NAN; 37]);
+    forward_backward_weighted(&cx, &mut by_weight, &mut again, &i.targets, &counts, i.vocab);
+    same_bits("dx", &by_count, &by_weight).unwrap();
+    assert_eq!(losses, again);
 }
 
 #[test]
@@ -159,4 +212,16 @@ fn judge_catches_planted_bugs() {
     must_catch("= for -= at the target", judge(&mut j, &cx, &i, gradient));
     let scale: Op = &|cx, x, losses, targets, vocab, _| forward_backward(cx, x, losses, targets, vocab, 1.0 / 136.0);
     must_catch("another scale", judge(&mut j, &cx, &i, scale));
+    let w = weights(642, 5);
+    judge_weighted(&mut j, &cx, &i, &w, &forward_backward_weighted).unwrap();
+    let sign: Weighted = &|cx, x, losses, targets, weights, vocab| {
+        let positive: Vec<f64> = weights.iter().map(|w| w.abs()).collect();
+        forward_backward_weighted(cx, x, losses, targets, &positive, vocab);
+    };
+    must_catch("the sign of a weight is lost", judge_weighted(&mut j, &cx, &i, &w, sign));
+    let counted: Weighted = &|cx, x, losses, targets, weights, vocab| {
+        let both: Vec<f64> = weights.iter().zip(targets).map(|(w, t)| w * f64::from(t.count)).collect();
+        forward_backward_weighted(cx, x, losses, targets, &both, vocab);
+    };
+    must_catch("the count beside the weight", judge_weighted(&mut j, &cx, &i, &w, counted));
 }

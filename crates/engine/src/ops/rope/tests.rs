@@ -108,7 +108,7 @@ fn scores_depend_on_the_distance_alone() {
     let cx = Cx::new(1).unwrap();
     let i = Inputs::new(430, (2, 1, 64, 64), 1.0);
     let table = Table::new(&i.frequencies, POSITIONS, 1.0);
-    assert_eq!(table.positions(), POSITIONS);
+    assert_eq!(table.rows(), POSITIONS);
     let score = |positions: [u32; 2]| {
         let mut x = i.x.clone();
         turn(&cx, &mut x, &positions, &table, 64, Turn::Forward);
@@ -117,6 +117,34 @@ fn scores_depend_on_the_distance_alone() {
     // 64 products of order one, each within 4 eps.
     assert!((score([40, 7]) - score([4033, 4000])).abs() < 64.0 * 4.0 * f64::from(f32::EPSILON));
     assert!((score([40, 7]) - score([41, 7])).abs() > 1e-3);
+}
+
+#[test]
+fn every_set_of_a_table_is_a_table() {
+    let cx = Cx::new(1).unwrap();
+    let i = Inputs::new(435, (40, 2, 10, 6), 1.0);
+    // Longrope: each frequency has a divisor of its own, and cos and sin a factor.
+    let long: Vec<f64> = i.frequencies.iter().zip([1.5, 4.0, 31.0]).map(|(f, by)| f / by).collect();
+    let mut both = Table::new(&i.frequencies, POSITIONS, 1.19);
+    assert_eq!(both.push(&long, 300, 1.07), POSITIONS);
+    assert_eq!((both.rows(), both.rotary()), (POSITIONS + 300, 6));
+    let positions: Vec<u32> = i.positions.iter().map(|p| p % 300).collect();
+    // Rows of both sets in one call, as in a micro-batch of short and long examples.
+    let start = |row: usize| if row.is_multiple_of(3) { POSITIONS as u32 } else { 0 };
+    let rows: Vec<u32> = positions.iter().enumerate().map(|(row, p)| start(row) + p).collect();
+    let (mut mixed, mut short, mut far) = (i.x.clone(), i.x.clone(), i.x.clone());
+    turn(&cx, &mut mixed, &rows, &both, 10, Turn::Forward);
+    turn(&cx, &mut short, &positions, &Table::new(&i.frequencies, 300, 1.19), 10, Turn::Forward);
+    turn(&cx, &mut far, &positions, &Table::new(&long, 300, 1.07), 10, Turn::Forward);
+    for row in 0..40 {
+        let alone = if start(row) > 0 { &far } else { &short };
+        testkit::same_bits("a row of a set", &alone[row * 20..][..20], &mixed[row * 20..][..20]).unwrap();
+    }
+    let mut j = Judge::new("rope", BOUND);
+    let far_inputs = Inputs { positions, frequencies: long, scale: 1.07, ..i };
+    judge(&mut j, &cx, &far_inputs, &turn).unwrap();
+    let first_set: Turned = &|cx, x, positions, _, head_dim, way| turn(cx, x, positions, &both, head_dim, way);
+    must_catch("the start of the set is forgotten", judge(&mut j, &cx, &far_inputs, first_set));
 }
 
 #[test]
@@ -161,6 +189,14 @@ fn judge_catches_planted_bugs() {
         }
     };
     must_catch("the first is overwritten before the second is read", judge(&mut j, &cx, &i, early));
+    let whole = Inputs::new(451, (3, 2, 8, 6), 1.0);
+    let partial: Turned = &|cx, x, positions, _, head_dim, way| {
+        // Frequencies of the part, but the pairs of the whole head.
+        let padded: Vec<f64> = whole.frequencies.iter().copied().chain([0.0]).collect();
+        turn(cx, x, positions, &Table::new(&padded, POSITIONS, whole.scale), head_dim, way);
+    };
+    judge(&mut j, &cx, &whole, &turn).unwrap();
+    must_catch("pairs lie half a head apart where half the rotary part is meant", judge(&mut j, &cx, &whole, partial));
     let scale: Turned = &|cx, x, positions, table, head_dim, way| {
         let mut next = positions.to_vec();
         next[2] -= 1;

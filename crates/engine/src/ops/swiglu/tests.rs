@@ -166,3 +166,31 @@ fn early_write(cx: &Cx, g: &mut [f32], u: &mut [f32], dh: &mut [f32]) {
         *g = d * u * s * (1.0 + old * (1.0 - s));
     }
 }
+
+/// An expert's rows: the plain backward pass times the row's weight, and the weight's own gradient.
+#[test]
+fn weighted_rows_agree_with_the_plain_ones() {
+    let (rows, width) = (7, 333);
+    let Inputs(_, g, u, dh) = Inputs::new(341, rows * width, 1.0);
+    let w = Random::new(342).floats(rows, 1.0);
+    for cx in contexts() {
+        let (mut dg, mut du, mut h) = (Guarded::holding(&g), Guarded::holding(&u), Guarded::holding(&dh));
+        let mut dw = Guarded::unwritten(rows);
+        backward_weighted(&cx, &mut dg, &mut du, &mut h, &w, &mut dw);
+        let (mut plain_g, mut plain_u, mut plain_h) = (g.clone(), u.clone(), dh.clone());
+        backward(&cx, &mut plain_g, &mut plain_u, &mut plain_h);
+        for (found, plain) in [(&dg, &plain_g), (&du, &plain_u), (&h, &plain_h)] {
+            found.intact("weighted").unwrap();
+            for (i, (found, plain)) in found.iter().zip(plain).enumerate() {
+                assert_eq!(*found, w[i / width] * plain, "element {i}");
+            }
+        }
+        // dw in f64: the sum of 333 products, each rounded a few times, in sixteen partial sums.
+        for (r, found) in dw.iter().enumerate() {
+            let terms = (r * width..(r + 1) * width).map(|i| f64::from(dh[i]) * f64::from(plain_h[i]));
+            let size: f64 = terms.clone().map(f64::abs).sum();
+            let sum: f64 = terms.sum();
+            assert!((f64::from(*found) - sum).abs() < 2.0 * f64::from(f32::EPSILON) * size, "row {r}: {found} {sum}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Direct preference optimisation: of two answers the better one is to become more likely, measured against a reference.
+
+use crate::decoder::{self, Weigh, backward, forward, head, head_backward};
+use crate::{Adapter, MicroBatch, Room, Weights};
+use engine::Cx;
+use engine::ops::cross_entropy::Target;
+use engine::ops::preference::{Pair, dpo};
+
+/// What a micro-batch of pairs gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preferences {
+    /// Sum of the pairs' losses.
+    pub sum: f64,
+    /// One a pair.
+    pub losses: Vec<f64>,
+    /// How much more likely the better answer became than the worse one, times beta; one a pair.
+    pub margins: Vec<f64>,
+    /// Log-probability of each example's supervised tokens, in the order given.
+    pub logps: Vec<f64>,
+    /// Load-balancing loss of the experts.
+    pub balance: f64,
+}
+
+/// Log-probability of each example's supervised tokens, summed, in the order in which they were given.
+pub fn log_probabilities(cx: &Cx, weights: &Weights, adapter: &Adapter, room: &mut Room, batch: &MicroBatch) -> Vec<f64> {
+    sums(batch, &decoder::loss(cx, weights, adapter, room, batch).each)
+}
+
+/// Loss of pairs (examples 2i chosen, 2i + 1 rejected) and its gradient, added to `grads`.
+///
+/// `reference` holds the log-probabilities of the same examples under the model that training began with; `scale` is one
+/// over the pairs of the whole step. Rafailov et al., "Direct preference optimization" (2023), equation 7.
+#[allow(clippy::too_many_arguments)]
+pub fn loss_and_gradient(
+    cx: &Cx,
+    weights: &Weights,
+    adapter: &Adapter,
+    room: &mut Room,
+    batch: &MicroBatch,
+    reference: &[f64],
+    beta: f64,
+    scale: f64,
+    grads: &mut [f32],
+) -> Preferences {
+    assert!(batch.wanted.len().is_multiple_of(2) && reference.len() == batch.wanted.len() && grads.len() == adapter.params.len());
+    let s = forward(cx, weights, adapter, room, batch);
+    let logps = sums(batch, &head(&s, room));
+    let mut out = Preferences { sum: 0.0, losses: Vec::new(), margins: Vec::new(), balance: 0.0, logps };
+    // The gradient of a target's loss is that of its log-probability, negated, for each example that wants it.
+    let mut each = vec![0f64; batch.targets.len()];
+    for (i, (policy, reference)) in out.logps.chunks_exact(2).zip(reference.chunks_exact(2)).enumerate() {
+        let pair = Pair { chosen: policy[0], rejected: policy[1], chosen_reference: reference[0], rejected_reference: reference[1] };
+        let p = dpo(pair, beta);
+        out.losses.push(p.loss);
+        out.margins.push(p.chosen_reward - p.rejected_reward);
+        for (example, slope) in [(2 * i, p.d_chosen), (2 * i + 1, p.d_rejected)] {
+            batch.wanted[example].iter().for_each(|&t| each[t as usize] -= scale * slope);
+        }
+    }
+    out.sum = out.losses.iter().sum();
+    head_backward(&s, room, Weigh::Each(&each), grads);
+    out.balance = backward(&s, room, scale / 2.0, grads);
+    out
+}
+
+/// Sums each example's targets; `each` holds a target's loss times its count.
+fn sums(batch: &MicroBatch, each: &[f64]) -> Vec<f64> {
+    let one = |&t: &u32| {
+        let Target { count, .. } = batch.targets[t as usize];
+        -each[t as usize] / f64::from(count)
+    };
+    batch.wanted.iter().map(|wanted| wanted.iter().map(one).sum()).collect()
+}
