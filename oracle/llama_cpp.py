@@ -43,9 +43,10 @@ def library(folder):
     load("libggml-base.so")
     ggml, llama = load("libggml.v0.5.0.so"), load("libllama.v0.5.0.so")
     ggml.ggml_backend_load_all_from_path(os.path.abspath(folder).encode())
-    silent = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)(lambda *_: None)
-    llama.llama_log_set(silent, None)
-    llama.kept = silent
+    # Told only where something fails. The function must outlive the calls.
+    llama.said = []
+    llama.hear = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)(lambda level, text, _: llama.said.append(text.decode(errors="replace")))
+    llama.llama_log_set(llama.hear, None)
     llama.llama_backend_init()
     for name, result, arguments in [
         ("llama_context_default_params", Params, []), ("llama_model_default_params", Params, []),
@@ -67,7 +68,7 @@ def library(folder):
 def logprobs(llama, path, ids, text):
     """The log-probability of each id after those before it, by llama.cpp; and its own ids of the text."""
     model = llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
-    assert model, f"llama.cpp does not load {path}"
+    assert model, f"llama.cpp does not load {path}:\n{''.join(llama.said[-8:])}"
     vocab = llama.llama_model_get_vocab(model)
     cut = (c.c_int32 * (len(text) + 8))()
     bytes_ = text.encode()

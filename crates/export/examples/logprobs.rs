@@ -7,7 +7,7 @@
 //! compares it with llama.cpp's.
 
 use engine::Cx;
-use model::batch::{Sequence, Sharing};
+use model::batch::{Rules, Sequence, Sharing};
 use model::decoder;
 use model::weights::Hold;
 use model::{Adapter, Folder, Limits, MicroBatch, Room, Weights};
@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let none = Adapter::none(&folder.dims);
     let ids = folder.chat.tokenizer.encode(&std::fs::read_to_string(text)?)?;
     let learned = vec![true; ids.len()];
-    let batch = MicroBatch::new(&[Sequence { ids: &ids, learned: &learned }], Sharing::None);
+    let rules = Rules { sharing: Sharing::None, long_from: folder.dims.long_from() };
+    let batch = MicroBatch::new(&[Sequence { ids: &ids, learned: &learned }], rules);
     let mut room = Room::new(&folder.dims, &none.places, Limits::of([&batch]));
     let logits = decoder::logits(&cx, &weights, &none, &mut room, &batch);
     let after = logits.chunks_exact(folder.dims.vocab).zip(&ids[1..]);

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use engine::Cx;
-use model::batch::{Sequence, Sharing};
+use model::batch::{Rules, Sequence, Sharing};
 use model::decoder;
 use model::weights::Hold;
 use model::{Adapter, Folder, Limits, MicroBatch, Room, Weights};
@@ -67,7 +67,8 @@ impl Tuned<'_> {
         let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
         for ids in prompts {
             let learned = vec![true; ids.len()];
-            let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], Sharing::None);
+            let rules = Rules { sharing: Sharing::None, long_from: folder.dims.long_from() };
+            let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], rules);
             let logits = |w: &Weights, a: &Adapter| {
                 let mut room = Room::new(&w.dims, &a.places, Limits::of([&batch]));
                 decoder::logits(self.cx, w, a, &mut room, &batch)

@@ -17,12 +17,13 @@ fn matrix() -> PathBuf {
 /// The models of the matrix have 48 tokens and no tokenizer; this one has fewer.
 fn chat() -> Chat {
     let letters = ('a'..='z').chain(['Ġ', 'Ċ', ':', '.']).map(String::from);
-    let tokens: Vec<String> = ["<s>", "</s>", "<|end|>"].map(String::from).into_iter().chain(letters).collect();
+    let tokens: Vec<String> = ["<s>", "</s>", "<|end|>", "th"].map(String::from).into_iter().chain(letters).collect();
     let vocab = Vocab {
         model: "gpt2".into(),
         pre: "gpt-2".into(),
         token_types: (0..tokens.len()).map(|id| if id < 3 { 3 } else { 1 }).collect(),
         tokens,
+        merges: vec!["t h".into()],
         ..Vocab::default()
     };
     let source =

@@ -97,7 +97,8 @@ impl Metadata {
         if !vocab.token_types.is_empty() {
             self.integers("tokenizer.ggml.token_type", &vocab.token_types);
         }
-        if !vocab.merges.is_empty() {
+        // Byte-level BPE without merges is a vocabulary of bytes; llama.cpp wants the empty list.
+        if !vocab.merges.is_empty() || vocab.model == "gpt2" {
             self.texts("tokenizer.ggml.merges", &vocab.merges);
         }
         let ends = [("eos", vocab.eos), ("eot", vocab.eot), ("eom", vocab.eom)];
