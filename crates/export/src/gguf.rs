@@ -152,14 +152,22 @@ fn metadata(base: &Folder, config: &ModelConfig, store: Store, name: &str) -> Re
             vocab
         }
     };
-    // llama.cpp takes a model of this name for one of Phi-3's own, and ends where it lacks their token.
-    let like_phi3 = |name: &str| ["phi3", "phi-3"].iter().any(|part| name.to_lowercase().contains(part));
-    if !like_phi3(name) || vocabulary.tokens.iter().any(|t| t == "<|endoftext|>") {
-        out.text("general.name", name);
+    if let Some(name) = called(name, &vocabulary) {
+        out.text("general.name", &name);
     }
     out.number("general.file_type", store.file_type());
     out.number("general.quantization_version", 2);
     Ok((out, vocabulary))
+}
+
+/// The model's name in the file, so chosen that llama.cpp cuts text as the tokenizer does; it ends where a model is called
+/// Phi-3 and lacks that family's `<|endoftext|>`.
+fn called(name: &str, vocabulary: &gguf::Vocab) -> Option<String> {
+    match (vocabulary.strips, gguf::names_phi3(name)) {
+        (true, false) if vocabulary.tokens.iter().any(|t| t == "<|endoftext|>") => Some(format!("{name} (phi-3)")),
+        (false, true) => None,
+        _ => Some(name.to_string()),
+    }
 }
 
 /// The vocabulary of a model that came with a tokenizer.json.
@@ -185,6 +193,45 @@ fn vocabulary(base: &Folder) -> Result<gguf::Vocab, Error> {
         add_bos: v.add_bos,
         add_eos: v.add_eos,
         add_space_prefix: v.add_space_prefix,
+        strips: v.strips,
         chat_template: Some(chat.template.source().to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_whether_special_tokens_swallow_spaces() {
+        let vocab = |strips, token: &str| gguf::Vocab { strips, ..bare(token) };
+        assert_eq!(called("tickets-1", &vocab(false, "a")).as_deref(), Some("tickets-1"));
+        assert_eq!(called("phi3-tickets", &vocab(false, "<|endoftext|>")), None);
+        assert_eq!(called("tickets-1", &vocab(true, "<|endoftext|>")).as_deref(), Some("tickets-1 (phi-3)"));
+        assert_eq!(called("Phi-3 tickets", &vocab(true, "<|endoftext|>")).as_deref(), Some("Phi-3 tickets"));
+    }
+
+    fn bare(token: &str) -> gguf::Vocab {
+        let (tokens, none) = (vec![token.to_string()], None);
+        let (bos, eos, eot, eom, unk, pad) = (none, none, none, none, none, none);
+        gguf::Vocab {
+            model: "llama".into(),
+            pre: None,
+            tokens,
+            scores: Vec::new(),
+            token_types: Vec::new(),
+            merges: Vec::new(),
+            bos,
+            eos,
+            eot,
+            eom,
+            unk,
+            pad,
+            add_bos: None,
+            add_eos: None,
+            add_space_prefix: None,
+            strips: false,
+            chat_template: None,
+        }
+    }
 }

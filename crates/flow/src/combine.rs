@@ -1,8 +1,7 @@
 //! A run's adapter joined with its base, as a folder or as one file, with the proof that the result answers alike.
 
-use crate::{Error, Prepared, Ready, Watch, adapter_of};
+use crate::{Error, Prepared, Ready, Watch, trained_of};
 use export::{Exported, Precision, Proof, Store, Tuned};
-use model::weights::Hold;
 use record::RunFolder;
 use std::path::{Path, PathBuf};
 
@@ -62,14 +61,14 @@ fn proven<T>(
     watch: &mut dyn Watch,
     write: &mut Write<'_, T>,
 ) -> Result<T, Error> {
-    let adapter = adapter_of(ready, run)?;
+    let adapter = trained_of(ready, run)?;
     let chat = &ready.folder.chat;
     // Whole conversations, answers included: the compared positions are those that matter.
     let whole = prepared.held_out.iter().take(PROMPTS).map(|e| chat.learn(&e.messages, &Default::default()));
     let prompts: Vec<Vec<u32>> = whole.map(|r| Ok(r?.into_iter().flat_map(|r| r.ids).collect())).collect::<Result<_, Error>>()?;
     watch.begin(what, 100);
     let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
-    let tuned = Tuned { cx: &ready.cx, base: &ready.folder, weights: &ready.weights, hold: Hold::F32, adapter: &adapter };
+    let tuned = Tuned { cx: &ready.cx, base: &ready.folder, weights: &ready.weights, hold: ready.hold, adapter: &adapter };
     let done = write(&tuned, &prompts, &mut tell)?;
     watch.end();
     Ok(done)

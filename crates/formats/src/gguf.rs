@@ -12,7 +12,7 @@ mod write;
 pub use encode::{encode, encodes};
 pub use file::{File, Value};
 pub use metadata::Metadata;
-pub use vocab::Vocab;
+pub use vocab::{Vocab, names_phi3};
 pub use write::{Writer, bytes_of};
 
 pub use crate::draft::{Entry, Sealed};

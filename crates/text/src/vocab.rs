@@ -81,9 +81,14 @@ pub struct Vocab {
     pub add_bos: Option<bool>,
     /// Whether plain text gets the token `eos` at its end (as `add_bos`).
     pub add_eos: Option<bool>,
-    /// Whether "llama" writes a space in front of the text; absent means yes.
+    /// Whether "llama" writes a space in front of a text and of what follows a special token; absent means yes.
     pub add_space_prefix: Option<bool>,
+    /// Whether special tokens swallow the spaces and line breaks after them (Phi-3), but for those of no turn.
+    pub strips: bool,
 }
+
+/// Special tokens that swallow nothing where the others do.
+const STRIP_NOTHING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 impl Vocab {
     /// The same tokenizer as the content of a `tokenizer.json`.
@@ -135,8 +140,9 @@ impl Vocab {
         (0..self.tokens.len())
             .filter(added)
             .map(|id| {
+                let strips = self.strips && self.kind(id) == CONTROL && !STRIP_NOTHING.contains(&self.tokens[id].as_str());
                 json!({
-                    "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                    "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": strips,
                     "normalized": false, "special": self.kind(id) == CONTROL,
                 })
             })
@@ -210,8 +216,11 @@ impl Vocab {
             vocab.entry(token.clone()).or_insert(id.into());
         }
         let merges = if self.merges.is_empty() { self.merges_from_scores()? } else { self.merge_pairs()? };
+        // A space is written in front of every stretch of text between special tokens, as llama.cpp does it.
         let prefix = self.add_space_prefix.unwrap_or(true);
-        let scheme = if prefix { "first" } else { "never" };
+        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+        let front = prefix.then(|| json!({"type": "Prepend", "prepend": "▁"}));
+        let steps: Vec<Value> = front.into_iter().chain([spaces]).collect();
         let mut decoders = vec![
             json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
             json!({"type": "ByteFallback"}),
@@ -221,8 +230,8 @@ impl Vocab {
             decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
         Ok(Parts {
-            normalizer: Value::Null,
-            pre_tokenizer: json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false}),
+            normalizer: json!({"type": "Sequence", "normalizers": steps}),
+            pre_tokenizer: Value::Null,
             default_post: Value::Null,
             decoder: json!({"type": "Sequence", "decoders": decoders}),
             model: json!({

@@ -15,9 +15,9 @@ Examples:
 
 /// Write a run's model as one GGUF file, for llama.cpp and Ollama
 ///
-/// Base and adapter are merged on the way. The file is opened again and its logits are compared
-/// with base and adapter; a file that answers otherwise is refused (exit code 3) and not kept.
-/// A Modelfile for Ollama is written beside it.
+/// Base and adapter are merged on the way; a quantised base counts with the values that the adapter
+/// was trained on. The file is opened again and its logits are compared with base and adapter; one
+/// that answers otherwise is refused (exit code 3) and not kept. A Modelfile is written beside it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ExportArgs {
@@ -83,21 +83,15 @@ pub fn run(args: &ExportArgs, ui: &mut Ui) -> Result<(), Fault> {
     let path = place::model(&recipe.model.base, ui)?;
 
     // Plan: the held-out examples are what the result is compared on.
-    let ready = flow::load(&path, args.threads, ui)?;
+    let mut ready = flow::load_as_trained(&recipe, &path, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     let prepared = flow::prepare(&recipe, &ready.folder)?;
 
     // Do.
     let written = flow::combine_gguf(&ready, &run, &prepared, store, &out, ui)?;
 
     // Say.
-    ui.say(show::proven("Written", &written.proof));
-    if !written.templated {
-        ui.say(
-            "The chat template is more than text around messages; the Modelfile has no TEMPLATE, see whether Ollama knows the model's own.",
-        );
-    }
-    ui.say(format!("File: {}", written.path.display()));
-    ui.say(format!("Modelfile: {}", written.modelfile.display()));
+    show::exported(&written, &ready.folder.config).iter().for_each(|line| ui.say(line));
     let mut all = figures::proven(&written.path, &written.proof);
     all.insert("modelfile".into(), json!(written.modelfile));
     all.insert("templated".into(), json!(written.templated));

@@ -14,7 +14,8 @@ Examples:
 
 /// Merge a run's adapter into its base
 ///
-/// Writes a Hugging Face folder, opens it again and compares its logits with base and adapter; a
+/// Writes a Hugging Face folder (a quantised base counts with the values that the adapter was
+/// trained on, a fully trained run is written as it is), opens it again and compares its logits with base and adapter; a
 /// model that answers otherwise is refused (exit code 3) and not kept.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
@@ -54,7 +55,8 @@ pub fn run(args: &MergeArgs, ui: &mut Ui) -> Result<(), Fault> {
     };
 
     // Plan: the held-out examples are what the result is compared on.
-    let ready = flow::load(&path, args.threads, ui)?;
+    let mut ready = flow::load_as_trained(&recipe, &path, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     let prepared = flow::prepare(&recipe, &ready.folder)?;
 
     // Do.

@@ -29,8 +29,16 @@ pub struct Vocab {
     pub add_bos: Option<bool>,
     pub add_eos: Option<bool>,
     pub add_space_prefix: Option<bool>,
+    /// Whether special tokens swallow the spaces after them. No key says so: llama.cpp goes by the model's name.
+    pub strips: bool,
     /// The chat template, Jinja source.
     pub chat_template: Option<String>,
+}
+
+/// Whether llama.cpp takes a model of this name for one of Phi-3's own, whose special tokens swallow the spaces after them.
+pub fn names_phi3(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("phi3") || name.contains("phi-3")
 }
 
 impl File {
@@ -77,6 +85,7 @@ impl File {
             add_bos: self.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: self.bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: self.bool("tokenizer.ggml.add_space_prefix")?,
+            strips: self.string("general.name")?.is_some_and(names_phi3),
             chat_template: self.string("tokenizer.chat_template")?.map(str::to_string),
             tokens,
         })

@@ -46,6 +46,7 @@ impl Vocab {
         for added in json["added_tokens"].as_array().into_iter().flatten() {
             let kind = if added["special"] == true { CONTROL } else { USER_DEFINED };
             put(added["id"].as_u64().unwrap_or(0) as usize, added["content"].as_str().unwrap_or_default(), kind);
+            self.strips |= added["special"] == true && added["rstrip"] == true;
         }
         self.pad_to(self.tokens.len());
     }
@@ -143,12 +144,11 @@ fn space_prefix(json: &Value, steps: &[&Value]) -> Result<bool> {
         }
     }
     for step in steps {
-        match step["type"].as_str() {
-            Some("Metaspace") if step["replacement"] == "▁" => {
-                prefix |= step["prepend_scheme"] != "never" && step["add_prefix_space"] != false
-            }
-            _ => return Err(refused("pre_tokenizer", step, "\"▁\" in place of spaces")),
+        if step["type"] != "Metaspace" || step["replacement"] != "▁" {
+            return Err(refused("pre_tokenizer", step, "\"▁\" in place of spaces"));
         }
+        // "first" writes it where a text begins and not after a special token, with which every conversation begins.
+        prefix |= step["prepend_scheme"] == "always";
     }
     Ok(prefix)
 }
