@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod demo;
 pub mod eval;
+pub mod export;
 pub mod lr;
 pub mod merge;
 pub mod plan;

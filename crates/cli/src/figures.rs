@@ -1,8 +1,10 @@
 //! Results as JSON, for programs.
 
 use eval::{Role, Scores};
-use flow::{Measured, Merged};
+use export::Proof;
+use flow::Measured;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 use train::End;
 
 /// The shares and p of an evaluation, under the names that every command uses.
@@ -53,9 +55,9 @@ pub fn trained(end: &End) -> Map<String, Value> {
     }))
 }
 
-/// A merge with its proof.
-pub fn merged(m: &Merged) -> Value {
-    json!({ "path": m.path, "positions": m.proof.positions, "logit": m.proof.logit, "kl": m.proof.kl, "same_top": m.proof.same_top })
+/// What was written, with its proof.
+pub fn proven(path: &Path, proof: &Proof) -> Map<String, Value> {
+    into_map(json!({ "path": path, "positions": proof.positions, "logit": proof.logit, "kl": proof.kl, "same_top": proof.same_top }))
 }
 
 /// The fields of an object.

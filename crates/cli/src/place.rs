@@ -107,6 +107,17 @@ pub fn require_empty(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Refuses a file for output that is there already, or whose folder is not.
+pub fn require_new(path: &Path) -> Result<(), Fault> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let (found, hint) = match folder {
+        _ if path.exists() => ("a file or folder of this name, expected none".to_string(), "choose another one: --out FILE".to_string()),
+        Some(folder) => (format!("no folder {}", folder.display()), format!("make it: mkdir -p {}", folder.display())),
+        None => return Ok(()),
+    };
+    Err(Fault::new(Kind::Yours, format!("cannot write {}: found {found}", path.display())).hint(hint))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

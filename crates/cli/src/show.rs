@@ -3,7 +3,9 @@
 use data::{Sample, Segment};
 use eval::Scores;
 use eval::arms::Rate;
-use flow::{Measured, Merged, Prepared};
+use export::{Exported, Proof};
+use flow::{Measured, Prepared};
+use formats::{ModelConfig, Rope};
 use plan::Buffer;
 use record::Recipe;
 use record::recipe::{Line, Origin};
@@ -202,11 +204,10 @@ fn rate(r: &Rate) -> String {
     format!("{text:>22}")
 }
 
-/// The proof of a merge.
-pub fn merged(m: &Merged) -> String {
-    let p = &m.proof;
+/// The proof of what was written; `what` is "Merged" or "Written".
+pub fn proven(what: &str, p: &Proof) -> String {
     format!(
-        "Merged and verified: reloaded, its logits differ from base with adapter by at most {:.1e} of their size (KL {:.1e}), same top token at {:.1} % of {} positions.",
+        "{what} and verified: reloaded, its logits differ from base with adapter by at most {:.1e} of their size (KL {:.1e}), same top token at {:.1} % of {} positions.",
         p.logit,
         p.kl,
         100.0 * p.same_top,
@@ -233,6 +234,27 @@ pub fn bytes(n: u64) -> String {
         _ if n >= 1024.0 * 1024.0 => format!("{:.1} MiB", n / 1024.0 / 1024.0),
         _ => format!("{:.1} KiB", n / 1024.0),
     }
+}
+
+/// A GGUF file that passed, and what the programs that load it do otherwise than the model's own implementation.
+pub fn exported(e: &Exported, config: &ModelConfig) -> Vec<String> {
+    let mut lines = vec![proven("Written", &e.proof)];
+    if !e.templated {
+        lines
+            .push("The chat template is more than text around messages, which is all that a Modelfile can say: it has no TEMPLATE.".into());
+    }
+    if let Some(window) = config.sliding_window {
+        lines.push(format!("The model looks back {window} tokens; llama.cpp shows it all of them, so longer conversations may differ."));
+    }
+    if let Rope::Longrope { original_context, .. } = &config.rope {
+        let rule = format!(
+            "llama.cpp takes the positions of long conversations for all of them once its context (-c) is above {original_context}"
+        );
+        lines.push(format!("{rule}: give it no more than you need."));
+    }
+    lines.push(format!("File: {}", e.path.display()));
+    lines.push(format!("Modelfile: {}", e.modelfile.display()));
+    lines
 }
 
 /// `7.2 s`, `3 min 05 s`, `2 h 10 min`.

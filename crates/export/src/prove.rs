@@ -1,20 +1,48 @@
-//! The merged folder opened again: do its logits agree with base and adapter?
+//! What was written, opened again: are its tokens the same, do its logits agree with base and adapter?
 
-use crate::{Error, Precision};
+use crate::Error;
 use engine::Cx;
-use model::batch::{Sequence, Sharing};
-use model::decoder::{self, Limits, Room};
+use model::batch::{Rules, Sequence, Sharing};
+use model::decoder;
 use model::weights::Hold;
-use model::{Adapter, Dims, MicroBatch, Weights};
+use model::{Adapter, Folder, Limits, MicroBatch, Room, Weights};
 use std::path::Path;
 
-/// Largest difference of a float32 logit, as a share of the position's largest logit: float32 rounds each logit to
-/// about 1e-7 of that size in every one of some hundred products, so an absolute bound would refuse large logits.
-const LOGIT_MAX: f64 = 1e-4;
-/// Largest mean divergence of a bfloat16 merge, in nats.
-const KL_MAX: f64 = 1e-3;
-/// Smallest share of positions with the same top token.
-const TOP_MIN: f64 = 0.99;
+/// A model as training left it: what an export starts from and is compared with.
+#[derive(Clone, Copy)]
+pub struct Tuned<'a> {
+    /// The threads.
+    pub cx: &'a Cx,
+    /// The base's files.
+    pub base: &'a Folder,
+    /// The base's weights, in memory.
+    pub weights: &'a Weights,
+    /// How they were held while training.
+    pub hold: Hold,
+    /// What was trained.
+    pub adapter: &'a Adapter,
+}
+
+/// How far the logits of what was written may be from those of base and adapter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bound {
+    /// Largest difference of a logit, as a share of the position's largest logit.
+    logit: f64,
+    /// Largest mean divergence, in nats.
+    kl: f64,
+    /// Smallest share of positions with the same top token.
+    top: f64,
+}
+
+impl Bound {
+    /// float32 rounds each logit to about 1e-7 of that size in every one of some hundred products, so an absolute
+    /// bound would refuse large logits.
+    pub const EXACT: Bound = Bound { logit: 1e-4, kl: f64::INFINITY, top: 0.0 };
+    /// Sixteen bits a weight. Measured with float16 on SmolLM2-135M: 1.6e-3, 3.8e-6, 0.995.
+    pub const HALF: Bound = Bound { logit: 5e-2, kl: 1e-3, top: 0.99 };
+    /// Eight bits a weight, with a scale for each 32. Measured on SmolLM2-135M: 5.6e-2, 2.0e-3, 0.958.
+    pub const EIGHT_BITS: Bound = Bound { logit: 2e-1, kl: 1e-2, top: 0.9 };
+}
 
 /// What was compared, and how far it was.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -29,52 +57,78 @@ pub struct Proof {
     pub same_top: f64,
 }
 
-/// Compares `merged` (a draft of `out`) with base and adapter at every position of every prompt.
-pub(crate) fn prove(
-    cx: &Cx,
-    weights: &Weights,
-    adapter: &Adapter,
-    precision: Precision,
-    prompts: &[Vec<u32>],
-    merged: &Path,
-    out: &Path,
-) -> Result<Proof, Error> {
-    let config = formats::ModelConfig::open(merged)?;
-    let dims = Dims::of(&config)?;
-    let files = formats::Weights::open(merged)?;
-    let again = Weights::load(cx, &files, &dims, Hold::F32, &mut |_, _| {})?;
-    let none = Adapter::none(&dims);
-    let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
+impl Tuned<'_> {
+    /// Compares what lies at `written` (a draft of `out`) with base and adapter at every position of every prompt.
+    pub(crate) fn prove(&self, bound: Bound, prompts: &[Vec<u32>], written: &Path, out: &Path) -> Result<Proof, Error> {
+        let folder = Folder::open(written)?;
+        same_text(self.base, &folder, prompts, out)?;
+        let again = Weights::load(self.cx, &folder.files, &folder.dims, Hold::F32, &mut |_, _| {})?;
+        let none = Adapter::none(&folder.dims);
+        let nothing_frozen = Weights::none(&self.base.dims);
+        let weights = if self.adapter.places.is_model() { &nothing_frozen } else { self.weights };
+        let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
+        for ids in prompts {
+            let learned = vec![true; ids.len()];
+            let rules = Rules { sharing: Sharing::None, long_from: folder.dims.long_from() };
+            let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], rules);
+            let logits = |w: &Weights, a: &Adapter| {
+                let mut room = Room::new(&w.dims, &a.places, Limits::of([&batch]));
+                decoder::logits(self.cx, w, a, &mut room, &batch)
+            };
+            compare(&mut p, &logits(weights, self.adapter), &logits(&again, &none), folder.dims.vocab);
+        }
+        if p.positions > 0 {
+            p.kl /= p.positions as f64;
+            p.same_top /= p.positions as f64;
+        }
+        p.within(bound, out)
+    }
+}
+
+impl Proof {
+    /// Itself, if it keeps the bound.
+    fn within(self, bound: Bound, out: &Path) -> Result<Proof, Error> {
+        let differs = |what, found: String, expected: String| Err(Error::Differs { path: out.into(), what, found, expected });
+        // Written so that what is not a number is refused too.
+        let at_most = |x: f64, most: f64| x <= most;
+        if self.positions == 0 {
+            return differs("positions compared", "0".into(), "at least 1".into());
+        }
+        if !at_most(self.kl, bound.kl) {
+            return differs("the mean KL divergence", format!("{:.1e}", self.kl), format!("under {:.0e}", bound.kl));
+        }
+        if !at_most(bound.top, self.same_top) {
+            let found = format!("{:.4}", self.same_top);
+            return differs("the share of equal top tokens", found, format!("at least {}", bound.top));
+        }
+        if !at_most(self.logit, bound.logit) {
+            let what = "the largest difference of a logit, relative to the largest of its position";
+            return differs(what, format!("{:.1e}", self.logit), format!("at most {:.0e}", bound.logit));
+        }
+        Ok(self)
+    }
+}
+
+/// A tokenizer that cuts otherwise would make another model of the same weights.
+fn same_text(base: &Folder, written: &Folder, prompts: &[Vec<u32>], out: &Path) -> Result<(), Error> {
+    let why = |source| Error::Tokenizer { path: out.into(), source };
+    let (theirs, ours) = (&written.chat, &base.chat);
+    let differs = |what, found: String, expected: String| Err(Error::Differs { path: out.into(), what, found, expected });
+    if theirs.template.source() != ours.template.source() {
+        return differs("the chat template", "another one".into(), "that of the base".into());
+    }
+    if theirs.eos != ours.eos {
+        return differs("the tokens that end an answer", format!("{:?}", theirs.eos), format!("{:?}", ours.eos));
+    }
     for ids in prompts {
-        let learned = vec![true; ids.len()];
-        let batch = MicroBatch::new(&[Sequence { ids, learned: &learned }], Sharing::None);
-        let logits = |w: &Weights, a: &Adapter| {
-            let mut room = Room::new(&w.dims, &a.places, Limits::of([&batch]));
-            decoder::logits(cx, w, a, &mut room, &batch)
-        };
-        compare(&mut p, &logits(weights, adapter), &logits(&again, &none), dims.vocab);
-    }
-    if p.positions > 0 {
-        p.kl /= p.positions as f64;
-        p.same_top /= p.positions as f64;
-    }
-    let differs = |what, found: String, expected: String| Error::Differs { path: out.into(), what, found, expected };
-    match precision {
-        _ if p.positions == 0 => Err(differs("positions compared", "0".into(), "at least 1".into())),
-        // Written so that NaN is refused too.
-        Precision::F32 if !matches!(p.logit.partial_cmp(&LOGIT_MAX), Some(o) if o.is_le()) => Err(differs(
-            "the largest difference of a logit, relative to the largest of its position",
-            format!("{:.1e}", p.logit),
-            format!("at most {LOGIT_MAX:.0e}"),
-        )),
-        Precision::Bf16 if !matches!(p.kl.partial_cmp(&KL_MAX), Some(o) if o.is_lt()) => {
-            Err(differs("the mean KL divergence", format!("{:.1e}", p.kl), format!("under {KL_MAX:.0e}")))
+        let text = ours.tokenizer.decode(ids, false).map_err(why)?;
+        let (found, expected) = (theirs.tokenizer.encode(&text).map_err(why)?, ours.tokenizer.encode(&text).map_err(why)?);
+        if let Some(at) = (0..expected.len().max(found.len())).find(|&i| found.get(i) != expected.get(i)) {
+            let around = |ids: &[u32]| format!("{:?}", ids.iter().skip(at).take(4).collect::<Vec<_>>());
+            return differs("the tokens of a held-out example", around(&found), around(&expected));
         }
-        Precision::Bf16 if p.same_top < TOP_MIN => {
-            Err(differs("the share of equal top tokens", format!("{:.4}", p.same_top), format!("at least {TOP_MIN}")))
-        }
-        _ => Ok(p),
     }
+    Ok(())
 }
 
 fn compare(p: &mut Proof, a: &[f32], b: &[f32], vocab: usize) {
@@ -99,4 +153,38 @@ fn log_sum(x: &[f32]) -> f64 {
 
 fn top(x: &[f32]) -> usize {
     x.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b }).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_refuses_what_is_beyond_it_and_what_is_no_number() {
+        let good = Proof { positions: 9, logit: 1e-5, kl: 1e-6, same_top: 1.0 };
+        let judged = |p: Proof, bound| p.within(bound, Path::new("m.gguf")).map_err(|e| e.to_string()).err();
+        for bound in [Bound::EXACT, Bound::HALF, Bound::EIGHT_BITS] {
+            assert_eq!(judged(good, bound), None);
+            assert!(judged(Proof { positions: 0, ..good }, bound).is_some_and(|e| e.contains("positions compared: found 0")));
+            for logit in [bound.logit * 1.01, f64::NAN] {
+                assert!(judged(Proof { logit, ..good }, bound).is_some_and(|e| e.contains("the largest difference of a logit")));
+            }
+        }
+        for bound in [Bound::HALF, Bound::EIGHT_BITS] {
+            for kl in [bound.kl * 1.01, f64::NAN] {
+                assert!(judged(Proof { kl, ..good }, bound).is_some_and(|e| e.contains("the mean KL divergence")));
+            }
+            assert!(judged(Proof { same_top: bound.top - 0.01, ..good }, bound).is_some_and(|e| e.contains("equal top tokens")));
+        }
+    }
+
+    #[test]
+    fn differences_are_measured_where_they_are() {
+        let mut p = Proof { positions: 0, logit: 0.0, kl: 0.0, same_top: 0.0 };
+        compare(&mut p, &[1.0, 4.0, 0.0, 2.0, 2.5, 0.0], &[1.0, 4.0, 0.0, 3.0, 2.5, 0.0], 3);
+        assert_eq!((p.positions, p.same_top), (2, 1.0));
+        assert!((p.logit - 1.0 / 2.5).abs() < 1e-12 && p.kl > 0.01, "{p:?}");
+        compare(&mut p, &[1.0, 2.0, 3.0], &[1.0, f32::NAN, 3.0], 3);
+        assert!(p.logit.is_nan() && p.kl.is_nan());
+    }
 }

@@ -16,7 +16,7 @@ mod sweep;
 mod talk;
 mod teach;
 
-pub use combine::{Merged, combine};
+pub use combine::{Merged, combine, combine_gguf};
 pub use demo::{Demo, demo, write_example};
 pub use error::Error;
 pub use fingerprint::{Origin, fingerprint, older_adapter};

@@ -16,6 +16,8 @@ pub struct Ready {
     pub folder: Folder,
     /// Its weights.
     pub weights: Weights,
+    /// How they are held.
+    pub hold: Hold,
 }
 
 /// How a precision suits this machine.
@@ -106,7 +108,8 @@ fn load_in(hold: Option<Hold>, path: &Path, threads: usize, watch: &mut dyn Watc
         None => Weights::none(&folder.dims),
     };
     watch.end();
-    Ok(Ready { cx, folder, weights })
+    // Where nothing is frozen, nothing was rounded.
+    Ok(Ready { cx, folder, weights, hold: hold.unwrap_or(Hold::F32) })
 }
 
 /// What a run made: an adapter to its base, or a model of its own.

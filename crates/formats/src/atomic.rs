@@ -10,11 +10,11 @@ use crate::Error;
 /// Tells the temporary files of one process apart.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// A fresh temporary name in the target's folder.
+/// A fresh temporary name in the target's folder; the ending stays, since readers go by it.
 pub(crate) fn temporary_beside(path: &Path) -> Result<PathBuf, Error> {
     let name = path.file_name().ok_or_else(|| Error::malformed(path, "path", "no file name", "a file name"))?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ok(path.with_file_name(format!(".{}.{}-{count}.tmp", name.to_string_lossy(), std::process::id())))
+    Ok(path.with_file_name(format!(".tmp-{}-{count}-{}", std::process::id(), name.to_string_lossy())))
 }
 
 /// Makes a rename durable. Only Unix lets a folder be opened for that.

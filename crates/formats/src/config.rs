@@ -4,6 +4,8 @@ mod from_gguf;
 mod from_hf;
 mod quantization;
 mod rope;
+mod tensors;
+mod to_gguf;
 mod to_hf;
 
 use std::path::Path;
@@ -16,6 +18,7 @@ use crate::{Error, gguf};
 
 pub use quantization::Quantization;
 pub use rope::Rope;
+pub use to_gguf::{Content, GgufTensor};
 
 /// The model families that we read, each a set of choices over the same decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +53,16 @@ impl Family {
             Family::Mistral => "mistral",
             Family::Phi3 => "phi3",
             Family::Mixtral => "mixtral",
+            Family::Qwen2 => "qwen2",
+            Family::Qwen3 => "qwen3",
+        }
+    }
+
+    /// The `general.architecture` of GGUF files: Mistral and Mixtral go as llama.
+    pub fn gguf_architecture(self) -> &'static str {
+        match self {
+            Family::Llama | Family::Mistral | Family::Mixtral => "llama",
+            Family::Phi3 => "phi3",
             Family::Qwen2 => "qwen2",
             Family::Qwen3 => "qwen3",
         }
@@ -172,6 +185,22 @@ impl ModelConfig {
     /// A generation_config.json: the one read, or one made from the special tokens.
     pub fn generation_config_json(&self) -> Value {
         to_hf::generation(self)
+    }
+
+    /// Every tensor of the Hugging Face layout with its shape, outermost first, in the order of the model; experts as
+    /// one tensor for each matrix.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        tensors::of(self)
+    }
+
+    /// Sets what a GGUF file says of this model: `general.architecture` and the keys below it.
+    pub fn gguf_metadata(&self, metadata: &mut gguf::Metadata) {
+        to_gguf::metadata(self, metadata);
+    }
+
+    /// Every tensor of a GGUF file of this model.
+    pub fn gguf_tensors(&self) -> Vec<GgufTensor> {
+        to_gguf::tensors(self)
     }
 
     /// How many elements of each head are rotated.

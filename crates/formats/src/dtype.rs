@@ -33,6 +33,9 @@ pub(crate) const GGUF_SUPPORTED: &str = "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, 
 /// The types that safetensors files may use here, as listed in errors.
 pub(crate) const SAFETENSORS_SUPPORTED: &str = "F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, I16, I8, U8, BOOL";
 
+/// ggml's type numbers are below this.
+const GGML_TYPES: u32 = 64;
+
 impl Dtype {
     /// Elements in one block; 1 for types that are not blocked.
     pub fn block_elements(self) -> usize {
@@ -138,6 +141,13 @@ impl Dtype {
     }
 }
 
+impl Dtype {
+    /// The number by which GGUF files name the type; none for types that ggml lacks.
+    pub(crate) fn to_ggml(self) -> Option<u32> {
+        (0..GGML_TYPES).find(|id| Dtype::from_ggml(*id) == Some(self))
+    }
+}
+
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -179,11 +189,12 @@ mod tests {
         for name in SAFETENSORS_SUPPORTED.split(", ") {
             assert_eq!(Dtype::from_safetensors(name).map(Dtype::name), Some(name));
         }
-        let ggml: Vec<&str> = (0..64).filter_map(Dtype::from_ggml).map(Dtype::name).collect();
+        let ggml: Vec<&str> = (0..GGML_TYPES).filter_map(Dtype::from_ggml).map(Dtype::name).collect();
         for name in GGUF_SUPPORTED.split(", ") {
             assert!(ggml.contains(&name), "{name}");
         }
         assert_eq!(ggml.len(), GGUF_SUPPORTED.split(", ").count());
+        assert_eq!((Dtype::F16.to_ggml(), Dtype::Q8_0.to_ggml(), Dtype::U8.to_ggml()), (Some(1), Some(8), None));
         assert_eq!(ggml_name(16), "IQ2_XXS");
         assert_eq!(ggml_name(7777), "unknown type 7777");
     }

@@ -10,6 +10,7 @@ mod atomic;
 pub mod bnb;
 mod coded;
 pub mod config;
+mod draft;
 pub mod dtype;
 mod error;
 mod fields;

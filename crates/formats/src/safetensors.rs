@@ -4,6 +4,7 @@ mod read;
 mod write;
 
 pub use read::File;
-pub use write::{Entry, Writer};
+pub use write::Writer;
 
+pub use crate::draft::Entry;
 pub use crate::tensor::encode_f32;

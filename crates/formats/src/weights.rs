@@ -34,6 +34,30 @@ impl RowOrder {
             }
         }
     }
+
+    /// Brings a tensor of `rows` rows from the Hugging Face layout into the stored one.
+    pub fn store(self, rows: usize, values: &mut [f32]) {
+        self.in_each_head(rows, values, |stored, plain| (stored, plain));
+    }
+
+    /// Copies rows within each head: of the two places of a row, `places(stored, plain)` says to which and from which. A copy of one head is all the
+    /// room that this needs.
+    fn in_each_head(self, rows: usize, values: &mut [f32], places: impl Fn(usize, usize) -> (usize, usize)) {
+        let RowOrder::Paired { heads } = self else { return };
+        if values.is_empty() {
+            return;
+        }
+        let (dim, width) = (rows / heads, values.len() / rows);
+        let one_head = RowOrder::Paired { heads: 1 };
+        let mut copy = vec![0f32; dim * width];
+        for head in values.chunks_exact_mut(dim * width) {
+            copy.copy_from_slice(head);
+            for row in 0..dim {
+                let (to, from) = places(one_head.stored_row(row, dim), row);
+                head[to * width..][..width].copy_from_slice(&copy[from * width..][..width]);
+            }
+        }
+    }
 }
 
 /// A tensor as stored, and the order of its rows.
@@ -50,27 +74,18 @@ impl Stored<'_> {
     /// `Buffer` if `out` has not exactly as many places as the tensor elements.
     pub fn read_f32(&self, out: &mut [f32]) -> Result<(), Error> {
         self.tensor.read_f32(out)?;
-        let RowOrder::Paired { heads } = self.order else { return Ok(()) };
-        if out.is_empty() {
-            return Ok(());
-        }
-        // Whole heads at a time, so that a copy of one head is all the room that this needs. A bias is a vector
-        // whose elements are the rows.
-        let (rows, width) = match self.tensor.shape.as_slice() {
-            [rows] => (*rows, 1),
-            _ => (self.tensor.rows(), self.tensor.width()),
-        };
-        let dim = rows / heads;
-        let one_head = RowOrder::Paired { heads: 1 };
-        let mut copy = vec![0f32; dim * width];
-        for head in out.chunks_exact_mut(dim * width) {
-            copy.copy_from_slice(head);
-            for (row, place) in head.chunks_exact_mut(width).enumerate() {
-                let from = one_head.stored_row(row, dim) * width;
-                place.copy_from_slice(&copy[from..from + width]);
-            }
-        }
+        let rows = stored_rows(&self.tensor.shape);
+        self.order.in_each_head(rows, out, |stored, plain| (plain, stored));
         Ok(())
+    }
+}
+
+/// A bias is a vector whose elements are the rows.
+fn stored_rows(shape: &[usize]) -> usize {
+    match shape {
+        [rows] => *rows,
+        [outer @ .., _] => outer.iter().product(),
+        [] => 1,
     }
 }
 

@@ -12,6 +12,8 @@ mod configs;
 mod encoded;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/gguf_writer.rs"]
+mod gguf_writer;
 #[path = "all/quantised.rs"]
 mod quantised;
 #[path = "all/tensors.rs"]

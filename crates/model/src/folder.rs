@@ -66,6 +66,7 @@ fn chat_of_gguf(file: &formats::gguf::File) -> Result<Chat, Error> {
         add_bos: v.add_bos,
         add_eos: v.add_eos,
         add_space_prefix: v.add_space_prefix,
+        strips: v.strips,
     };
     let tokenizer = Tokenizer::from_vocab(&vocab).map_err(text)?;
     let source = source.ok_or_else(|| Error::Missing {

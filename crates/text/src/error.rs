@@ -18,6 +18,9 @@ pub enum Error {
     /// A field of the vocabulary contradicts another one.
     #[error("tokenizer vocabulary, field `{field}`: found {found}, expected {expected}")]
     Vocab { field: &'static str, found: String, expected: String },
+    /// The tokenizer does something for which GGUF files that we write have no word.
+    #[error("tokenizer.json, `{part}`: found {found}, which has no name in the GGUF files that we write; expected {expected}")]
+    NotInGguf { part: &'static str, found: String, expected: String },
     /// The tokenizer could not turn this text into tokens.
     #[error("cannot tokenise the text `{start}`: {why}")]
     Encode { start: String, why: String },

@@ -49,6 +49,15 @@ impl Tokenizer {
         Self::new(inner)
     }
 
+    /// The tokenizer as a GGUF file describes it; the ids of special tokens are left to the caller.
+    ///
+    /// # Errors
+    /// `NotInGguf` for what such a file cannot say.
+    pub fn to_vocab(&self) -> Result<Vocab> {
+        let json = serde_json::from_str(&self.to_json()?).map_err(|e| Error::TokenizerJson { why: e.to_string() })?;
+        Vocab::from_json(&json)
+    }
+
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
         let why = |e: tokenizers::Error| Error::TokenizerJson { why: e.to_string() };
         inner.with_padding(None);

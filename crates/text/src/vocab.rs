@@ -1,5 +1,7 @@
 //! A vocabulary as GGUF files store it, turned into the description of a tokenizer.
 
+mod from_json;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
@@ -12,6 +14,12 @@ const CONTROL: u32 = 3;
 const USER_DEFINED: u32 = 4;
 /// GGUF token type of an ordinary token.
 const NORMAL: u32 = 1;
+/// GGUF token type of the token for what no other token covers.
+const UNKNOWN: u32 = 2;
+/// GGUF token type of an id that no text has.
+const UNUSED: u32 = 5;
+/// GGUF token type of a single byte, in a vocabulary that falls back to bytes.
+const BYTE: u32 = 6;
 
 const GPT2_SPLIT: &str = "ByteLevel";
 const LLAMA3_SPLIT: &str =
@@ -73,9 +81,14 @@ pub struct Vocab {
     pub add_bos: Option<bool>,
     /// Whether plain text gets the token `eos` at its end (as `add_bos`).
     pub add_eos: Option<bool>,
-    /// Whether "llama" writes a space in front of the text; absent means yes.
+    /// Whether "llama" writes a space in front of a text and of what follows a special token; absent means yes.
     pub add_space_prefix: Option<bool>,
+    /// Whether special tokens swallow the spaces and line breaks after them (Phi-3), but for those of no turn.
+    pub strips: bool,
 }
+
+/// Special tokens that swallow nothing where the others do.
+const STRIP_NOTHING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 impl Vocab {
     /// The same tokenizer as the content of a `tokenizer.json`.
@@ -127,8 +140,9 @@ impl Vocab {
         (0..self.tokens.len())
             .filter(added)
             .map(|id| {
+                let strips = self.strips && self.kind(id) == CONTROL && !STRIP_NOTHING.contains(&self.tokens[id].as_str());
                 json!({
-                    "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                    "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": strips,
                     "normalized": false, "special": self.kind(id) == CONTROL,
                 })
             })
@@ -202,8 +216,11 @@ impl Vocab {
             vocab.entry(token.clone()).or_insert(id.into());
         }
         let merges = if self.merges.is_empty() { self.merges_from_scores()? } else { self.merge_pairs()? };
+        // A space is written in front of every stretch of text between special tokens, as llama.cpp does it.
         let prefix = self.add_space_prefix.unwrap_or(true);
-        let scheme = if prefix { "first" } else { "never" };
+        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+        let front = prefix.then(|| json!({"type": "Prepend", "prepend": "▁"}));
+        let steps: Vec<Value> = front.into_iter().chain([spaces]).collect();
         let mut decoders = vec![
             json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
             json!({"type": "ByteFallback"}),
@@ -213,8 +230,8 @@ impl Vocab {
             decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
         Ok(Parts {
-            normalizer: Value::Null,
-            pre_tokenizer: json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false}),
+            normalizer: json!({"type": "Sequence", "normalizers": steps}),
+            pre_tokenizer: Value::Null,
             default_post: Value::Null,
             decoder: json!({"type": "Sequence", "decoders": decoders}),
             model: json!({

@@ -70,7 +70,7 @@ fn tell(run: &RunFolder, done: &Demo, ui: &mut Ui) {
         end.loss_last
     ));
     show::measured(measured).iter().for_each(|line| ui.say(line));
-    ui.say(format!("\n{}", show::merged(merged)));
+    ui.say(format!("\n{}", show::proven("Merged", &merged.proof)));
     let places: [(&str, &Path); 4] =
         [("Report", &measured.report), ("Run", run.path()), ("Adapter", &run.adapter()), ("Merged model", &merged.path)];
     for (what, path) in places {
@@ -80,7 +80,7 @@ fn tell(run: &RunFolder, done: &Demo, ui: &mut Ui) {
     let mut all = figures::measured(measured);
     all.insert("seconds".into(), json!(done.seconds));
     all.insert("run".into(), json!(run.path()));
-    all.insert("merged".into(), figures::merged(merged));
+    all.insert("merged".into(), figures::proven(&merged.path, &merged.proof).into());
     ui.json(all.into());
     let name = run.path().display();
     ui.next(&[

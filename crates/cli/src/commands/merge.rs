@@ -14,7 +14,8 @@ Examples:
 
 /// Merge a run's adapter into its base
 ///
-/// Writes a Hugging Face folder, opens it again and compares its logits with base and adapter; a
+/// Writes a Hugging Face folder (a quantised base counts with the values that the adapter was
+/// trained on, a fully trained run is written as it is), opens it again and compares its logits with base and adapter; a
 /// model that answers otherwise is refused (exit code 3) and not kept.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
@@ -62,9 +63,9 @@ pub fn run(args: &MergeArgs, ui: &mut Ui) -> Result<(), Fault> {
     let merged = flow::combine(&ready, &run, &prepared, precision, args.out.as_deref(), ui)?;
 
     // Say.
-    ui.say(show::merged(&merged));
+    ui.say(show::proven("Merged", &merged.proof));
     ui.say(format!("Model: {}", merged.path.display()));
-    let mut all = figures::into_map(figures::merged(&merged));
+    let mut all = figures::proven(&merged.path, &merged.proof);
     all.insert("run".into(), json!(run.path()));
     ui.json(all.into());
     ui.next(&[(format!("tunesmith chat {}", merged.path.display()), "talk to the merged model")]);

@@ -101,7 +101,7 @@ impl From<formats::Error> for Fault {
                 plain(Kind::Yours).hint("the weights and config.json are of two models; fetch both again: tunesmith pull NAME --fresh")
             }
             E::Field { field, path, .. } => plain(Kind::Yours).hint(format!("look at it: grep -n '\"{field}\"' {}", path.display())),
-            E::Range { .. } => plain(Kind::Gate).hint("store it exactly: --dtype float32"),
+            E::Range { .. } => plain(Kind::Gate).hint("store it exactly: merge with --dtype float32, export with --type f32"),
             _ => plain(Kind::Ours),
         }
     }
@@ -149,7 +149,7 @@ pub(super) fn text_hints(e: &text::Error, path: &Path) -> Vec<String> {
     let path = path.display();
     let hint = match e {
         E::TokenizerJson { .. } | E::Vocab { .. } => AGAIN.to_string(),
-        E::UnknownPre { .. } | E::UnknownVocabModel { .. } => KNOWN_GOOD.to_string(),
+        E::UnknownPre { .. } | E::UnknownVocabModel { .. } | E::NotInGguf { .. } => KNOWN_GOOD.to_string(),
         E::TemplateRaised { message, .. } if message.to_lowercase().contains("system") => {
             "this model takes no system prompt: put it into the user's text, and --set data.system=none".to_string()
         }

@@ -85,11 +85,17 @@ impl From<export::Error> for Fault {
             E::Model(inner) => inner.into(),
             E::Formats(inner) => inner.into(),
             E::Record(inner) => inner.into(),
+            E::Tokenizer { source: text::Error::NotInGguf { .. }, .. } => {
+                Fault::new(Kind::Yours, &e).hint("a folder says all of it; serve that one: tunesmith merge RUN")
+            }
             E::Tokenizer { .. } => Fault::new(Kind::Ours, &e),
-            E::Differs { ref expected, .. } if expected.starts_with("at most") => {
+            // Of what is stored exactly.
+            E::Differs { ref expected, .. } if expected == "at most 1e-4" => {
                 Fault::new(Kind::Gate, &e).hint("nothing was written; serve base and adapter apart, and report it with the run folder")
             }
-            E::Differs { .. } => Fault::new(Kind::Gate, &e).hint("nothing was written; merge exactly: --dtype float32"),
+            E::Differs { .. } => {
+                Fault::new(Kind::Gate, &e).hint("nothing was written; store it exactly: merge with --dtype float32, export with --type f32")
+            }
         }
     }
 }

@@ -97,7 +97,7 @@ fn broken_recipes_name_line_and_key() {
 #[test]
 fn what_is_no_run_or_another_run_is_refused() {
     let bench = Bench::new();
-    for command in ["eval", "merge"] {
+    for command in ["eval", "merge", "export"] {
         assert!(bench.fails(&[command, "nowhere"], 1).contains("nowhere is not a run: the folder is missing"));
     }
     assert!(bench.fails(&["chat", "nowhere"], 1).contains("`nowhere` names no model"));
@@ -107,7 +107,7 @@ fn what_is_no_run_or_another_run_is_refused() {
     let own = bench.adapter("run");
     std::fs::remove_dir_all(bench.path("run/adapter")).unwrap();
     copy(&fixture("parity-mistral/adapter"), &bench.path("run/adapter"));
-    for args in [&["eval", "run"][..], &["merge", "run"], &["chat", "run"]] {
+    for args in [&["eval", "run"][..], &["merge", "run"], &["export", "run"], &["chat", "run"]] {
         let error = bench.fails(args, 1);
         assert!(error.contains("the adapter does not fit this base") && error.contains("grep base_model_name_or_path"), "{error}");
     }
@@ -178,5 +178,34 @@ fn a_merge_that_answers_otherwise_is_refused_by_the_gate() {
     std::fs::write(&path, bytes).unwrap();
     let error = bench.fails(&["merge", "run", "--dtype", "bfloat16", "--out", "whole"], 3);
     assert!(error.contains("whole: the merged model was refused: ") && error.contains("--dtype float32"), "{error}");
+    let error = bench.fails(&["export", "run", "--type", "q8_0", "--out", "whole.gguf"], 3);
+    assert!(error.contains("whole.gguf: the merged model was refused: ") && error.contains("--type f32"), "{error}");
     assert!(bench.names(".").iter().all(|n| !n.contains("whole")), "{:?}", bench.names("."));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_export_that_cannot_be_written_leaves_nothing() {
+    let bench = Bench::new();
+    bench.ok(&["train", "--out", "run", "--quiet"]);
+    // 16 blocks of 512 bytes a file: the log of the run fits, the weights do not.
+    let Done { code, out, err } = bench.run_after("trap '' XFSZ; ulimit -f 16", "export run --out whole.gguf --json");
+    assert_eq!(code, 4, "{out}\n{err}");
+    assert!(out.contains("\"kind\":\"machine\"") && err.contains("whole.gguf"), "{out}\n{err}");
+    assert!(bench.names(".").iter().all(|n| !n.contains("whole")), "{:?}", bench.names("."));
+    let error = bench.fails(&["export", "run", "--out", "no/such/folder.gguf"], 1);
+    assert!(error.contains("cannot write no/such/folder.gguf: found no folder no/such"), "{error}");
+    // A tokenizer that splits as no GGUF reader does.
+    bench.own_model();
+    bench.ok(&["train", "--out", "other", "--quiet"]);
+    let tokenizer = bench.read("model/tokenizer.json");
+    let splits = "\"use_regex\": true";
+    assert!(tokenizer.contains(splits), "{tokenizer}");
+    bench.write("model/tokenizer.json", &tokenizer.replacen(splits, "\"use_regex\": false", 1));
+    let error = bench.fails(&["export", "other"], 1);
+    assert!(
+        error.contains("which has no name in the GGUF files that we write; expected") && error.contains("tunesmith merge RUN"),
+        "{error}"
+    );
+    assert!(bench.names("other").iter().all(|n| !n.contains("gguf")), "{:?}", bench.names("other"));
 }

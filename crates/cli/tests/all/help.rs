@@ -6,7 +6,7 @@ use crate::bench::Bench;
 fn every_command_explains_itself_with_an_example() {
     let bench = Bench::new();
     let all = bench.ok(&["--help"]);
-    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "pull", "recipe", "plan", "track"] {
+    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "export", "pull", "recipe", "plan", "track"] {
         assert!(all.contains(&format!("  {command} ")), "{all}");
         let help = bench.ok(&[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  tunesmith {command}")), "{help}");
@@ -18,7 +18,9 @@ fn every_command_explains_itself_with_an_example() {
 #[test]
 fn usage_faults_end_with_2() {
     let bench = Bench::new();
-    for args in [&["trian"][..], &["eval"], &["train", "--resume", "x", "--set", "train.lr=1"], &["merge", "x", "--dtype", "int3"]] {
+    let export = [["export", "x", "--type", "q3"], ["export", "x", "--format", "onnx"], ["export", "x", "--out", "x.bin"]];
+    let others = [&["trian"][..], &["eval"], &["train", "--resume", "x", "--set", "train.lr=1"], &["merge", "x", "--dtype", "int3"]];
+    for args in others.into_iter().chain(export.iter().map(|args| &args[..])) {
         let error = bench.fails(args, 2);
         assert!(error.starts_with("error: "), "{error}");
     }

@@ -69,6 +69,18 @@ fn a_run_is_trained_measured_asked_and_merged() {
     assert!(bench.fails(&["merge", "run", "--out", "whole"], 1).contains("found a folder in use"));
     assert_eq!(bench.ok(&["merge", "run", "--dtype", "bfloat16", "--quiet"]).lines().count(), 2);
     assert!(bench.names("run").contains(&"merged".to_string()));
+    let json = bench.json(&["export", "run", "--type", "f32", "--out", "tiny.gguf"]);
+    assert!(json["logit"].as_f64().unwrap() <= 1e-4 && json["positions"].as_u64().unwrap() > 100, "{json}");
+    assert_eq!(
+        (json["path"].as_str(), json["modelfile"].as_str(), json["templated"].as_bool()),
+        (Some("tiny.gguf"), Some("tiny.Modelfile"), Some(true))
+    );
+    let done = bench.run_with(&["chat", "./tiny.gguf", "--max-new-tokens", "4", "--system", system.trim()], "hello\n");
+    assert_eq!((done.code, done.out), (0, format!("{answer}\n")));
+    assert!(bench.fails(&["export", "run", "--out", "tiny.gguf"], 1).contains("found a file or folder of this name"));
+    let text = bench.ok(&["export", "run", "--type", "q8_0"]);
+    assert!(text.contains("Written and verified") && text.contains("ollama create run -f run/run-q8_0.Modelfile"), "{text}");
+    assert!(bench.names("run").contains(&"run-q8_0.gguf".to_string()));
     assert!(bench.names("run").iter().all(|n| !n.starts_with('.')), "no temporary name stays: {:?}", bench.names("run"));
 }
 

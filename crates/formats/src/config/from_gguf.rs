@@ -228,7 +228,7 @@ fn special_tokens(file: &File, config: &mut ModelConfig) -> Result<(), Error> {
     let id = |key: &str| -> Result<Option<u32>, Error> {
         Ok(file.unsigned(key)?.and_then(|n| u32::try_from(n).ok()).filter(|n| (*n as usize) < config.vocab))
     };
-    let eos = [id("tokenizer.ggml.eos_token_id")?, id("tokenizer.ggml.eot_token_id")?];
+    let eos = [id("tokenizer.ggml.eos_token_id")?, id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
     config.bos = id("tokenizer.ggml.bos_token_id")?;
     config.pad = id("tokenizer.ggml.padding_token_id")?;
     config.eos = eos.into_iter().flatten().collect();

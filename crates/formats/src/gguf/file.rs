@@ -44,13 +44,15 @@ pub struct File {
     mapped: Mapped,
     version: u32,
     metadata: BTreeMap<String, Value>,
+    /// Where each value lies, from its type on.
+    spans: BTreeMap<String, Range<usize>>,
     tensors: Vec<Info>,
     index: BTreeMap<String, usize>,
 }
 
 const MAX_DIMENSIONS: u32 = 4;
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
+pub(super) const STRING: u32 = 8;
+pub(super) const ARRAY: u32 = 9;
 
 impl File {
     /// Opens and validates a file: after this every tensor is known to lie inside it.
@@ -78,12 +80,12 @@ impl File {
         // A key takes at least 8 + 1 + 4 bytes with its value, a tensor entry 8 + 4 + 8 + 4 + 8.
         cursor.check_count(value_count, 13, "metadata values")?;
         cursor.check_count(tensor_count, 24, "tensors")?;
-        let metadata = read_metadata(&mut cursor, value_count)?;
+        let (metadata, spans) = read_metadata(&mut cursor, value_count)?;
         let entries = read_entries(&mut cursor, tensor_count)?;
         let alignment = alignment(path, &metadata)?;
         let tensors = place(path, mapped.bytes().len(), cursor.at, alignment, entries)?;
         let index = tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Ok(File { mapped, version, metadata, tensors, index })
+        Ok(File { mapped, version, metadata, spans, tensors, index })
     }
 
     /// Gives the pages that were read back to the system: a tensor that was decoded needs them no longer.
@@ -104,6 +106,11 @@ impl File {
     /// A metadata value as stored.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.metadata.get(key)
+    }
+
+    /// A metadata value as its bytes, type first: what a writer needs to carry it over.
+    pub(crate) fn raw(&self, key: &str) -> Option<&[u8]> {
+        Some(&self.mapped.bytes()[self.spans.get(key)?.clone()])
     }
 
     /// All metadata keys, sorted.
@@ -209,19 +216,23 @@ pub(crate) fn describe(value: &Value) -> String {
     }
 }
 
-fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, Value>, Error> {
-    let mut out = BTreeMap::new();
+type Metadata = (BTreeMap<String, Value>, BTreeMap<String, Range<usize>>);
+
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Error> {
+    let (mut out, mut spans) = (BTreeMap::new(), BTreeMap::new());
     for i in 0..count {
         let key = cursor.string(&|| format!("the key of metadata value {i}"))?.to_string();
         let part = || format!("metadata value `{}`", brief(&key));
+        let start = cursor.at;
         let kind = cursor.u32(&part)?;
         let value = if kind == ARRAY { read_array(cursor, &part)? } else { read_scalar(cursor, kind, &part)? };
         if out.contains_key(&key) {
             return Err(Error::malformed(cursor.path, part(), "the key twice", "each key once"));
         }
+        spans.insert(key.clone(), start..cursor.at);
         out.insert(key, value);
     }
-    Ok(out)
+    Ok((out, spans))
 }
 
 /// Bytes of a scalar of this kind; none for strings, arrays and unknown kinds.

@@ -1,6 +1,6 @@
 //! The tokenizer vocabulary that a GGUF file carries.
 
-use super::File;
+use super::{File, Metadata};
 use crate::Error;
 
 /// A tokenizer as GGUF stores it; `text` turns it into one that runs.
@@ -22,13 +22,23 @@ pub struct Vocab {
     pub eos: Option<u32>,
     /// End of turn, where the file names one apart from `eos`.
     pub eot: Option<u32>,
+    /// A third token that ends generation (end of message, before a tool is called).
+    pub eom: Option<u32>,
     pub unk: Option<u32>,
     pub pad: Option<u32>,
     pub add_bos: Option<bool>,
     pub add_eos: Option<bool>,
     pub add_space_prefix: Option<bool>,
+    /// Whether special tokens swallow the spaces after them. No key says so: llama.cpp goes by the model's name.
+    pub strips: bool,
     /// The chat template, Jinja source.
     pub chat_template: Option<String>,
+}
+
+/// Whether llama.cpp takes a model of this name for one of Phi-3's own, whose special tokens swallow the spaces after them.
+pub fn names_phi3(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("phi3") || name.contains("phi-3")
 }
 
 impl File {
@@ -69,13 +79,52 @@ impl File {
             bos: id("tokenizer.ggml.bos_token_id")?,
             eos: id("tokenizer.ggml.eos_token_id")?,
             eot: id("tokenizer.ggml.eot_token_id")?,
+            eom: id("tokenizer.ggml.eom_token_id")?,
             unk: id("tokenizer.ggml.unknown_token_id")?,
             pad: id("tokenizer.ggml.padding_token_id")?,
             add_bos: self.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: self.bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: self.bool("tokenizer.ggml.add_space_prefix")?,
+            strips: self.string("general.name")?.is_some_and(names_phi3),
             chat_template: self.string("tokenizer.chat_template")?.map(str::to_string),
             tokens,
         })
+    }
+}
+
+impl Metadata {
+    /// Sets the vocabulary: what [`File::vocab`] reads.
+    pub fn vocab(&mut self, vocab: &Vocab) {
+        self.text("tokenizer.ggml.model", &vocab.model);
+        if let Some(pre) = &vocab.pre {
+            self.text("tokenizer.ggml.pre", pre);
+        }
+        self.texts("tokenizer.ggml.tokens", &vocab.tokens);
+        if !vocab.scores.is_empty() {
+            self.floats("tokenizer.ggml.scores", &vocab.scores);
+        }
+        if !vocab.token_types.is_empty() {
+            self.integers("tokenizer.ggml.token_type", &vocab.token_types);
+        }
+        // Byte-level BPE without merges is a vocabulary of bytes; llama.cpp wants the empty list.
+        if !vocab.merges.is_empty() || vocab.model == "gpt2" {
+            self.texts("tokenizer.ggml.merges", &vocab.merges);
+        }
+        let ends = [("eos", vocab.eos), ("eot", vocab.eot), ("eom", vocab.eom)];
+        let ids = ends.into_iter().chain([("bos", vocab.bos), ("unknown", vocab.unk), ("padding", vocab.pad)]);
+        for (name, id) in ids {
+            if let Some(id) = id {
+                self.number(&format!("tokenizer.ggml.{name}_token_id"), id);
+            }
+        }
+        let flags = [("add_bos_token", vocab.add_bos), ("add_eos_token", vocab.add_eos), ("add_space_prefix", vocab.add_space_prefix)];
+        for (name, flag) in flags {
+            if let Some(flag) = flag {
+                self.flag(&format!("tokenizer.ggml.{name}"), flag);
+            }
+        }
+        if let Some(template) = &vocab.chat_template {
+            self.text("tokenizer.chat_template", template);
+        }
     }
 }

@@ -1,35 +1,20 @@
 //! Writes a safetensors file tensor by tensor; it appears under its name only when it is whole.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::atomic::{sync_folder, temporary_beside};
+use crate::Error;
+use crate::draft::{Draft, Entry};
 use crate::tensor::encode_f32;
-use crate::{Dtype, Error};
-
-/// What a tensor will be; the bytes follow through [`Writer::put`].
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub name: String,
-    pub dtype: Dtype,
-    /// Row-major, outermost first.
-    pub shape: Vec<usize>,
-}
 
 /// A safetensors file in the making, under a temporary name in the target's folder.
 ///
 /// Dropped without [`Writer::finish`], it removes what it wrote.
 #[derive(Debug)]
 pub struct Writer {
-    target: PathBuf,
-    temporary: PathBuf,
-    out: Option<BufWriter<fs::File>>,
-    entries: Vec<Entry>,
-    next: usize,
+    draft: Draft,
 }
 
 impl Writer {
@@ -39,18 +24,10 @@ impl Writer {
     /// `Malformed` for a name given twice, a shape too large or a blocked type; `Io`.
     pub fn create(path: &Path, entries: &[Entry], metadata: &BTreeMap<String, String>) -> Result<Writer, Error> {
         let header = header(path, entries, metadata)?;
-        let temporary = temporary_beside(path)?;
-        let file = fs::File::create(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
-        let mut writer = Writer {
-            target: path.to_path_buf(),
-            temporary,
-            out: Some(BufWriter::with_capacity(1 << 20, file)),
-            entries: entries.to_vec(),
-            next: 0,
-        };
-        writer.write(&(header.len() as u64).to_le_bytes())?;
-        writer.write(&header)?;
-        Ok(writer)
+        let mut draft = Draft::create(path, entries)?;
+        draft.write(&(header.len() as u64).to_le_bytes())?;
+        draft.write(&header)?;
+        Ok(Writer { draft })
     }
 
     /// Writes the next tensor's bytes.
@@ -58,15 +35,7 @@ impl Writer {
     /// # Errors
     /// `Malformed` if another tensor is due or the byte count is not what type and shape need; `Io`.
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let entry = self.due(name)?;
-        let size = entry.dtype.bytes_of(&entry.shape).unwrap_or(usize::MAX);
-        if bytes.len() != size {
-            let found = format!("{} bytes", bytes.len());
-            return Err(Error::malformed(&self.target, format!("tensor `{name}`"), found, format!("{size} bytes")));
-        }
-        self.write(bytes)?;
-        self.next += 1;
-        Ok(())
+        self.draft.put(name, bytes)
     }
 
     /// Writes the next tensor from f32 values, rounded to its type (F32, F16 or BF16).
@@ -74,7 +43,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::put`], and `Range` if the type cannot hold a value.
     pub fn put_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let dtype = self.due(name)?.dtype;
+        let dtype = self.draft.due(name)?.dtype;
         self.put(name, &encode_f32(name, dtype, values)?)
     }
 
@@ -82,52 +51,8 @@ impl Writer {
     ///
     /// # Errors
     /// `MissingTensor` if one was not put; `Io`.
-    pub fn finish(mut self) -> Result<(), Error> {
-        if let Some(entry) = self.entries.get(self.next) {
-            return Err(Error::MissingTensor { path: self.target.clone(), tensor: entry.name.clone() });
-        }
-        let Some(out) = self.out.take() else { return Ok(()) };
-        let done = out.into_inner().map_err(|e| e.into_error()).and_then(|file| file.sync_all());
-        if let Err(e) = done {
-            // The writer is no longer there for `drop` to see, so the temporary file goes here.
-            let _ = fs::remove_file(&self.temporary);
-            return Err(Error::io(&self.temporary, "write", e));
-        }
-        if let Err(e) = fs::rename(&self.temporary, &self.target) {
-            let _ = fs::remove_file(&self.temporary);
-            return Err(Error::io(&self.target, "rename a temporary file to", e));
-        }
-        sync_folder(&self.target)
-    }
-
-    fn due(&self, name: &str) -> Result<&Entry, Error> {
-        match self.entries.get(self.next) {
-            Some(entry) if entry.name == name => Ok(entry),
-            Some(entry) => {
-                let expected = format!("`{}`", entry.name);
-                Err(Error::malformed(&self.target, format!("tensor {}", self.next), format!("`{name}`"), expected))
-            }
-            None => {
-                let part = format!("tensor {}", self.next);
-                Err(Error::malformed(&self.target, part, format!("`{name}`"), "the end of the file"))
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        match &mut self.out {
-            Some(out) => out.write_all(bytes).map_err(|e| Error::io(&self.temporary, "write", e)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if self.out.take().is_some() {
-            // Nothing can be reported from here; a leftover has a name that says it is one.
-            let _ = fs::remove_file(&self.temporary);
-        }
+    pub fn finish(self) -> Result<(), Error> {
+        self.draft.seal()?.publish()
     }
 }
 
@@ -137,12 +62,11 @@ fn header(path: &Path, entries: &[Entry], metadata: &BTreeMap<String, String>) -
     if !metadata.is_empty() {
         object.insert("__metadata__".to_string(), json!(metadata));
     }
-    let mut names = BTreeSet::new();
     let mut at = 0usize;
     for Entry { name, dtype, shape } in entries {
         let part = || format!("tensor `{name}`");
-        if !names.insert(name.as_str()) || name == "__metadata__" {
-            return Err(Error::malformed(path, part(), "the name twice", "each name once"));
+        if name == "__metadata__" {
+            return Err(Error::malformed(path, part(), "the name of the metadata", "another name"));
         }
         if dtype.block_elements() != 1 {
             return Err(Error::malformed(path, part(), dtype, "a type that safetensors knows"));

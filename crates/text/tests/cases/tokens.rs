@@ -47,6 +47,29 @@ fn a_vocabulary_gives_the_same_ids_as_the_file() {
 }
 
 #[test]
+fn a_tokenizer_goes_through_a_vocabulary_and_back() {
+    // Every way of splitting is found again by what it does.
+    for pre in ["gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o"] {
+        let vocab = tiny_vocab(pre);
+        let file = Tokenizer::from_vocab(&vocab).unwrap();
+        let mut found = file.to_vocab().unwrap();
+        assert_eq!((found.model.as_str(), found.pre.as_str()), ("gpt2", pre));
+        assert_eq!((&found.tokens, &found.token_types, &found.merges), (&vocab.tokens, &vocab.token_types, &vocab.merges), "{pre}");
+        assert_eq!((found.add_bos, found.add_eos, found.unk), (Some(false), Some(false), None));
+        found.pad_to(vocab.tokens.len() + 2);
+        assert_eq!(found.tokens[vocab.tokens.len() + 1], format!("[PAD{}]", vocab.tokens.len() + 1));
+        let again = Tokenizer::from_vocab(&found).unwrap();
+        for text in TEXTS {
+            assert_eq!(again.encode(text).unwrap(), file.encode(text).unwrap(), "{pre}: {text:?}");
+        }
+    }
+    let odd = String::from_utf8(super::TINY.to_vec()).unwrap().replace("\"individual_digits\":true", "\"individual_digits\":false");
+    let odd = odd.replace("\"individual_digits\": true", "\"individual_digits\": false");
+    let error = Tokenizer::from_json(odd.as_bytes()).unwrap().to_vocab().unwrap_err().to_string();
+    assert!(error.starts_with("tokenizer.json, `pre_tokenizer`: found {") && error.contains("no name in the GGUF files"), "{error}");
+}
+
+#[test]
 fn the_pre_tokenizer_decides_where_digits_are_cut() {
     let mut vocab = tiny_vocab("smollm");
     vocab.tokens.extend(["12".to_string(), "123".to_string(), "1234".to_string()]);
@@ -121,8 +144,19 @@ fn sentencepiece_merges_by_score_and_falls_back_to_bytes() {
     let tokens = |text: &str| tokenizer.encode(text).unwrap().into_iter().map(|id| tokenizer.token(id).unwrap()).collect::<Vec<_>>();
     assert_eq!(tokens("there the"), ["▁there", "▁the"]);
     assert_eq!(tokens("tés"), ["▁t", "<0xC3>", "<0xA9>", "s"]);
-    // A space is written in front of the text only where the text begins.
-    assert_eq!(tokens("<s>the</s>\n"), ["<s>", "t", "he", "</s>", "<0x0A>"]);
+    // A space is written in front of each stretch of text, as llama.cpp does it.
+    assert_eq!(tokens("<s>the</s>\n"), ["<s>", "▁the", "</s>", "▁", "<0x0A>"]);
+    // Through its description and back: the order of the merges becomes scores again.
+    let again = tokenizer.to_vocab().unwrap();
+    assert_eq!((again.model.as_str(), again.add_space_prefix, again.add_bos, again.unk), ("llama", Some(true), Some(true), Some(0)));
+    assert_eq!((&again.tokens, &again.token_types), (&pieces().tokens, &pieces().token_types));
+    let again = Tokenizer::from_vocab(&again).unwrap();
+    for text in ["there the", "tés", "<s>the</s>\n", "hehere tt re"] {
+        assert_eq!(again.encode(text).unwrap(), tokenizer.encode(text).unwrap(), "{text:?}");
+    }
+    let phi3 = Tokenizer::from_vocab(&Vocab { strips: true, ..pieces() }).unwrap();
+    assert_eq!(phi3.encode("</s>\n the<s> the").unwrap(), tokenizer.encode("</s>the<s> the").unwrap());
+    assert!(phi3.to_vocab().unwrap().strips && !tokenizer.to_vocab().unwrap().strips);
     let ids = tokenizer.encode("there é").unwrap();
     assert_eq!(tokenizer.decode(&ids, false).unwrap(), "there é");
     assert_eq!(
