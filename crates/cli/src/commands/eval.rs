@@ -45,9 +45,13 @@ pub fn run(args: &EvalArgs, ui: &mut Ui) -> Result<(), Fault> {
     all.insert("run".into(), json!(run.path()));
     ui.json(all.into());
     let name = run.path().display();
-    ui.next(&[
+    let mut next = vec![
         (format!("tunesmith chat {name}"), "talk to it"),
         (format!("tunesmith merge {name}"), "write a Hugging Face folder for servers"),
-    ]);
+    ];
+    if recipe.track.mlflow.is_some() {
+        next.push((format!("tunesmith track {name}"), "send the report to MLflow"));
+    }
+    ui.next(&next);
     Ok(())
 }
