@@ -1,10 +1,12 @@
-//! TensorBoard event files: one for each process, which holds the whole record.
+//! TensorBoard event files: one for each process; the newest holds the whole record, older ones are emptied.
 //!
 //! Facts (TensorFlow's tfrecord and event.proto, checked with TensorBoard 2.21): a record is
 //! `u64 length | u32 masked crc32c(length) | bytes | u32 masked crc32c(bytes)`, little-endian;
 //! the first event says `brain.Event:2`; a session log with START makes a reader that is
 //! running forget what older files said.
 
+use std::fs::OpenOptions;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use record::RunFolder;
@@ -17,6 +19,8 @@ use crate::wire::{Message, masked_crc32c};
 
 /// A text's type among TensorFlow's.
 const STRING: u64 = 7;
+/// Bytes around an event: its length and two sums.
+const FRAME: u64 = 16;
 /// The session began.
 const START: u64 = 1;
 
@@ -30,13 +34,19 @@ impl Form for TensorBoard {
         "TensorBoard"
     }
 
-    fn place(&mut self, run: &RunFolder, started: &Row, _how: Ended) -> Result<PathBuf> {
+    fn place(&mut self, run: &RunFolder, started: &Row, how: Ended) -> Result<PathBuf> {
         let folder = run.track().join("tensorboard");
         std::fs::create_dir_all(&folder).map_err(|source| Error::io("make the folder", &folder, source))?;
-        // Readers take files in the order of their names.
-        let number = files(&folder)?.iter().filter_map(|path| path.extension()?.to_str()?.parse::<u64>().ok()).max();
-        let number = number.map_or(0, |number| number + 1);
-        Ok(folder.join(format!("events.out.tfevents.{:.0}.tunesmith.{number:05}", started.time)))
+        let newest = files(&folder)?.pop();
+        let number = newest.as_ref().and_then(|path| path.extension()?.to_str()?.parse::<u64>().ok());
+        match (newest, how) {
+            (Some(newest), Ended::Finished | Ended::Stopped | Ended::Failed) => Ok(newest),
+            // Readers take files in the order of their names.
+            _ => {
+                let number = number.map_or(0, |number| number + 1);
+                Ok(folder.join(format!("events.out.tfevents.{:.0}.tunesmith.{number:05}", started.time)))
+            }
+        }
     }
 
     fn head(&mut self, _run: &RunFolder, started: &Row) -> Vec<u8> {
@@ -68,17 +78,29 @@ impl Form for TensorBoard {
     }
 
     fn settle(&mut self, path: &Path) -> Result<()> {
-        let mut older = files(path.parent().unwrap_or(Path::new(".")))?.into_iter().filter(|file| file != path);
-        older.try_for_each(|file| std::fs::remove_file(&file).map_err(|source| Error::io("remove", &file, source)))
+        let older = files(path.parent().unwrap_or(Path::new(".")))?;
+        older.iter().filter(|file| *file != path).try_for_each(|file| empty(file).map_err(|source| Error::io("empty", file, source)))
     }
 }
 
-/// The event files of a folder.
+/// Cuts a file to its first event, which says its version. A reader that is running would wait for ever beside a file
+/// that is gone; at the end of this one it goes on to the next.
+fn empty(path: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let whole = u64::from_le_bytes(length).saturating_add(FRAME);
+    if file.metadata()?.len() > whole { file.set_len(whole) } else { Ok(()) }
+}
+
+/// The event files of a folder, the oldest first.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |source| Error::io("read the folder", folder, source);
     let entries = std::fs::read_dir(folder).map_err(failed)?.collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("events.out.tfevents."));
-    Ok(entries.into_iter().map(|entry| entry.path()).filter(ours).collect())
+    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(ours).collect();
+    files.sort();
+    Ok(files)
 }
 
 fn event(row: &Row, summary: Message) -> Message {

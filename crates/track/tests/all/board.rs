@@ -1,5 +1,7 @@
 //! The TensorBoard file, read back by a reader of its own.
 
+use std::path::PathBuf;
+
 use record::Event;
 use track::{Ended, Login};
 
@@ -13,9 +15,17 @@ fn masked(bytes: &[u8]) -> [u8; 4] {
     sum.rotate_left(17).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// The events of a file, with every sum checked.
+/// The files of the run, in the order in which readers take them.
+fn files(bench: &Bench) -> Vec<PathBuf> {
+    let folder = std::fs::read_dir(bench.run.track().join("tensorboard")).unwrap();
+    let mut files: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// The events of all files, with every sum checked.
 fn events(bench: &Bench) -> Vec<Vec<u8>> {
-    let bytes = std::fs::read(bench.file("tfevents")).unwrap();
+    let bytes = files(bench).iter().flat_map(|file| std::fs::read(file).unwrap()).collect::<Vec<u8>>();
     let (mut rest, mut events) = (&bytes[..], Vec::new());
     while !rest.is_empty() {
         let length = take(&mut rest, 8);
@@ -79,7 +89,7 @@ fn the_file_holds_every_point_and_the_recipe() {
 }
 
 #[test]
-fn a_resumed_run_has_one_file_with_each_step_once() {
+fn a_resumed_run_has_each_step_once() {
     let bench = bench();
     let live = track::start(&bench.run, &bench.options(Login::Nobody)).unwrap();
     let mut log = bench.log();
@@ -90,7 +100,8 @@ fn a_resumed_run_has_one_file_with_each_step_once() {
     (11..=14).for_each(|number| log.append(&step(number, 2.0)).unwrap());
     live.stop(Ended::Failed).unwrap();
     assert_eq!(losses(&bench), logged(&bench));
-    let first = bench.file("tfevents");
+    let first = files(&bench);
+    assert_eq!(first.len(), 1);
 
     let live = track::start(&bench.run, &bench.options(Login::Nobody)).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
@@ -100,5 +111,10 @@ fn a_resumed_run_has_one_file_with_each_step_once() {
     log.append(&end(30)).unwrap();
     live.stop(Ended::Finished).unwrap();
     assert_eq!(losses(&bench), logged(&bench));
-    assert!(bench.file("tfevents") > first, "a reader that is running goes on to the new file");
+    let second = files(&bench);
+    assert_eq!((second.len(), &second[..1]), (2, &first[..]), "a reader that is running goes on to the new file");
+    // The command adds nothing, so it writes nothing.
+    let bytes = second.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>();
+    track::send(&bench.run, &bench.options(Login::Nobody)).unwrap();
+    assert_eq!((files(&bench), second.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>()), (second.clone(), bytes));
 }
