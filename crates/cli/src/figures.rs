@@ -36,7 +36,21 @@ fn arms(s: &Scores) -> Vec<Value> {
 
 /// The end of a training run.
 pub fn trained(end: &End) -> Map<String, Value> {
-    into_map(json!({ "finished": end.finished, "steps": end.steps, "loss_first": end.loss_first, "loss_last": end.loss_last }))
+    let validation = |(step, loss): &(u64, f64)| json!({ "step": step, "loss": loss });
+    let advice = |(finding, text, lr): &(String, String, Option<f64>)| json!({ "finding": finding, "text": text, "lr": lr });
+    into_map(json!({
+        "finished": end.finished,
+        "steps": end.steps,
+        "loss_first": end.loss_first,
+        "loss_last": end.loss_last,
+        "validations": end.validations.iter().map(validation).collect::<Vec<_>>(),
+        "best_step": end.published.map(|(step, _)| step),
+        "best_validation": end.published.and_then(|(_, loss)| loss),
+        "stopped_early": end.stopped_early,
+        "skipped": end.skipped,
+        "rewound": end.rewound,
+        "advice": end.advice.iter().map(advice).collect::<Vec<_>>(),
+    }))
 }
 
 /// A merge with its proof.

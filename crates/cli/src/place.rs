@@ -1,5 +1,6 @@
 //! Where things lie: a recipe, a run, a model; the user's words become paths here.
 
+use crate::clock;
 use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
 use record::event::Event;
@@ -18,13 +19,15 @@ pub fn recipe(path: &Path, changes: &[String]) -> Result<Recipe, Fault> {
 /// As [`recipe`], with what it leaves to this machine decided: for training.
 pub fn recipe_to_teach(path: &Path, changes: &[String], ui: &mut Ui) -> Result<Recipe, Fault> {
     let mut recipe = recipe(path, changes)?;
+    recipe.check()?;
+    recipe.notes().iter().for_each(|note| ui.warn(note));
     settle(&mut recipe, ui);
     Ok(recipe)
 }
 
-/// Decides what the recipe leaves to this machine, and warns of what it does badly.
+/// Decides what the recipe leaves to this machine and to the day, and warns of what it does badly.
 pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
-    if flow::settle(recipe) == flow::Fit::Slow {
+    if flow::settle(recipe, &clock::today()) == flow::Fit::Slow {
         ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; a new run takes the better: --set train.precision=auto");
     }
 }

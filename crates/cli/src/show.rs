@@ -8,14 +8,18 @@ use plan::Buffer;
 use record::Recipe;
 use record::recipe::{Line, Origin};
 use serde_json::{Value, json};
+use train::End;
 
 /// Longest stretch of the first sample that is not trained and still shown whole, in characters.
 const WHOLE: usize = 4000;
 /// The same for the others, which mostly begin alike.
 const LONG: usize = 480;
 /// The settings that decide most about a result.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 12] = [
     "model.base",
+    "model.storage",
+    "train.method",
+    "train.objective",
     "adapter.rank",
     "adapter.alpha",
     "adapter.targets",
@@ -60,6 +64,16 @@ pub fn prepared(p: &Prepared, colour: bool) -> Vec<String> {
             "  rewritten    {} conversations, one example an answer: the template shows earlier answers otherwise",
             f.rewritten.len()
         ));
+    }
+    if f.pairs > 0 {
+        lines.push(format!("  pairs        {}: a chosen and a rejected answer each; the loss compares the two", count(f.pairs as u64)));
+    }
+    if !p.replay.is_empty() {
+        lines.push(format!("  replay       {} examples of older tasks are mixed in", count((p.replay.len() / p.kind.width()) as u64)));
+    }
+    if !p.validation.is_empty() {
+        let n = count((p.validation.len() / p.kind.width()) as u64);
+        lines.push(format!("  validation   {n} examples, never trained on; their loss decides which adapter is kept"));
     }
     lines.push(format!("  held out     {} examples, none of them in the training data", count(p.held_out.len() as u64)));
     let marks = if colour { "what is trained is green" } else { "what is trained stands in «»" };
@@ -108,13 +122,35 @@ fn shortened(text: &str, long: usize) -> String {
     format!("{first} [... {} characters ...] {last}", n - head - tail)
 }
 
+/// What happened on the way that a reader of the result must know.
+pub fn course(end: &End) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some((_, first)), Some((step, Some(loss)))) = (end.validations.first(), end.published) {
+        let early = if end.stopped_early { "; it got no better, so the run ended early" } else { "" };
+        lines.push(format!("Validation loss {first:.4} to {loss:.4} at step {step}, whose adapter is the result{early}."));
+    }
+    if end.skipped > 0 {
+        lines.push(format!("{} steps were skipped; events.jsonl names their examples.", end.skipped));
+    }
+    if end.rewound > 0 {
+        lines.push(format!("{} times the run went back to a checkpoint; events.jsonl names the examples.", end.rewound));
+    }
+    lines.extend(end.advice.iter().map(|(finding, text, _)| format!("{}: {text}.", capital(finding))));
+    lines
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// The settings that matter most, with who chose them and why.
 pub fn settings(recipe: &Recipe) -> Vec<String> {
     let all = recipe.explain();
     let lines: Vec<&Line> = all.iter().filter(|l| SHOWN.contains(&l.key)).collect();
     let mut out = vec!["\nSettings".to_string()];
     out.extend(setting_lines(&lines));
-    let refused = "refused: none. What cannot work (such as a dropout with shared prefixes) ends a run before it starts";
+    let refused = "refused: none. What cannot work (such as full fine-tuning of quantised weights) ends a run before it starts";
     out.push(format!("  {refused}; all settings: tunesmith recipe"));
     out
 }

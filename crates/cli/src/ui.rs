@@ -232,7 +232,28 @@ impl Watch for Ui {
                 self.shift(*step, "");
             }
             Event::Step { step, loss, lr, supervised_tokens, step_ms, .. } => self.step(*step, *loss, *lr, *supervised_tokens, *step_ms),
-            Event::Skipped { step, reason } => self.warn(&format!("step {step} was skipped: {reason}")),
+            Event::Skipped { step, reason, examples } => self.warn(&format!("step {step} was skipped: {reason}{}", listed(examples))),
+            Event::Spike { step, reason, examples } => self.warn(&format!("step {step} counts although {reason}{}", listed(examples))),
+            Event::Rewound { step, to, reason, examples } => {
+                self.warn(&format!("at step {step} {reason}; all since step {to} is undone and passed over{}", listed(examples)));
+            }
+            Event::Mixed { examples, replay, share } => {
+                self.tell(format!(
+                    "{:.0} % of what is seen comes from {replay} older examples, beside {examples} new ones.",
+                    100.0 * share
+                ));
+            }
+            Event::Validation { step, loss, best, .. } => {
+                let mark = if *best { ", the best so far" } else { "" };
+                self.tell(format!("Step {step}: validation loss {loss:.4}{mark}"));
+            }
+            Event::EarlyStop { step, best_step, best_loss, validations } => {
+                self.tell(format!(
+                    "Stopped after step {step}: {validations} validations were no better than {best_loss:.4} at step {best_step}."
+                ));
+            }
+            Event::Advice { text, .. } => self.tell(format!("Note: {text}")),
+            Event::Preference { .. } | Event::Published { .. } => {}
             Event::Checkpoint { .. } => {}
             Event::Interrupted { .. } | Event::Finished { .. } => {
                 stop::unheard();
@@ -260,6 +281,17 @@ impl hub::Progress for Ui {
         if !self.style.quiet {
             self.err(text);
         }
+    }
+}
+
+/// The first few of the examples of a step.
+fn listed(examples: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = examples.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match examples.len() {
+        0 => String::new(),
+        n if n > SHOWN => format!(" (its examples: {first} and {} more)", n - SHOWN),
+        _ => format!(" (its examples: {first})"),
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "all/bench.rs"]
 mod bench;
+#[path = "all/course.rs"]
+mod course;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/help.rs"]

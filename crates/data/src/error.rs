@@ -32,6 +32,12 @@ pub enum Error {
         path.display()
     )]
     TooLong { path: PathBuf, line: u32, tokens: usize, limit: usize, count: usize, examples: usize },
+    /// A side of a pair with several answers, of which the template rewrites the earlier ones.
+    #[error(
+        "{} line {line}: found a side with {answers} answers after the prompt, expected one: the chat template shows earlier answers otherwise later",
+        path.display()
+    )]
+    PairTurns { path: PathBuf, line: u32, answers: usize },
     /// Nothing is left to learn from.
     #[error("no example is left: {rows} rows read, {too_long} longer than the context of {limit} tokens")]
     NothingLeft { rows: usize, too_long: usize, limit: usize },
@@ -64,6 +70,10 @@ pub enum Fault {
     LastRole { found: String },
     #[error("message {message}: the assistant's answer is empty")]
     EmptyAnswer { message: usize },
+    #[error("found a pair of `chosen` and `rejected`, expected one conversation (pairs are learned with train.objective = \"dpo\")")]
+    Preferences,
+    #[error("`chosen` and `rejected` are the same answer, expected a better and a worse one")]
+    SamePair,
     #[error("no message in the conversation")]
     NoMessage,
     #[error("no answer to learn: every assistant message has the weight 0")]

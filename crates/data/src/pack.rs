@@ -40,6 +40,8 @@ pub struct Packed {
 pub struct PackFacts {
     /// Rows read.
     pub rows: usize,
+    /// Pairs packed, where preferences are learned: two examples each.
+    pub pairs: usize,
     /// Examples packed. More than rows where the template rewrites history, fewer where some were dropped.
     pub examples: usize,
     pub tokens: usize,
@@ -100,7 +102,7 @@ pub fn pack(examples: &[Example], chat: &Chat, options: &PackOptions) -> Result<
 }
 
 impl PackFacts {
-    fn count(&mut self, part: &Rendered, line: u32) {
+    pub(crate) fn count(&mut self, part: &Rendered, line: u32) {
         self.examples += 1;
         self.tokens += part.ids.len();
         self.learned_tokens += part.learned.iter().filter(|learned| **learned).count();

@@ -1,8 +1,8 @@
 //! One file of rows to examples: JSON lines or a JSON array, in any of the shapes that training data comes in.
 
-mod check;
+pub(crate) mod check;
 mod rows;
-mod shape;
+pub(crate) mod shape;
 
 use std::path::Path;
 
@@ -26,6 +26,15 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Vec<Example>> {
 
 /// Reads the content of a file; `path` is only told in sources and errors.
 pub fn parse(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<Vec<Example>> {
+    parse_rows(bytes, path, &|value, source| example(value, source, options))
+}
+
+/// Makes something of every row; faults of all rows are gathered.
+pub(crate) fn parse_rows<T>(
+    bytes: &[u8],
+    path: &Path,
+    make: &dyn Fn(serde_json::Value, Source) -> std::result::Result<T, crate::Fault>,
+) -> Result<Vec<T>> {
     if let Some(found) = rows::foreign_encoding(bytes) {
         return Err(Error::Encoding { path: path.to_path_buf(), found });
     }
@@ -39,7 +48,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<Vec<Exa
     for row in rows {
         let line = row.line;
         let source = Source { file: path.to_path_buf(), line };
-        match row.value.and_then(|value| example(value, source, options)) {
+        match row.value.and_then(|value| make(value, source)) {
             Ok(example) => examples.push(example),
             Err(fault) => faults.push(RowFault { line, fault }),
         }

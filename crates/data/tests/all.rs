@@ -224,3 +224,77 @@ fn samples_show_what_is_learned() {
     assert_eq!((samples[1].tokens, samples[1].learned_tokens), (23, 3));
     assert_eq!(data::sample(&[], &chat(), &RenderOptions::default(), 3).unwrap(), []);
 }
+
+fn pairs(content: &str) -> Result<Vec<data::Pair>, Error> {
+    data::parse_pairs(content.as_bytes(), Path::new("votes.jsonl"), &ReadOptions::default())
+}
+
+#[test]
+fn pairs_are_read_in_every_shape() {
+    let turns = |answer: &str| {
+        format!(
+            r#"[{{"role":"user","content":"q"}},{{"role":"assistant","content":"b"}},{{"role":"user","content":"r"}},{{"role":"assistant","content":"{answer}"}}]"#
+        )
+    };
+    let rows = [
+        (r#"{"prompt":"q","chosen":"good","rejected":"bad"}"#.to_string(), vec!["user:q"]),
+        (r#"{"prompt":"q","system":"s","chosen":"good","rejected":"bad","id":7}"#.to_string(), vec!["system:s", "user:q"]),
+        (
+            r#"{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}]}"#.to_string(),
+            vec!["user:q"],
+        ),
+        (format!(r#"{{"chosen":{},"rejected":{}}}"#, turns("good"), turns("bad")), vec!["user:q", "assistant:b", "user:r"]),
+        // Some datasets write the prompt before each answer once more.
+        (
+            r#"{"prompt":"q","chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"good"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"bad"}]}"#.to_string(),
+            vec!["user:q"],
+        ),
+    ];
+    for (row, prompt) in rows {
+        let pair = pairs(&row).unwrap().remove(0);
+        assert_eq!(spoken(&pair.chosen), [prompt.as_slice(), &["assistant:good"]].concat(), "{row}");
+        assert_eq!(spoken(&pair.rejected), [prompt.as_slice(), &["assistant:bad"]].concat(), "{row}");
+    }
+}
+
+#[test]
+fn each_fault_of_a_pair_names_line_found_and_expected() {
+    let cases = [
+        (r#"{"prompt":"q","completion":"a"}"#, "found the fields [prompt, completion], expected `chosen` and `rejected`"),
+        (r#"{"prompt":"q","chosen":"a","rejected":"a"}"#, "`chosen` and `rejected` are the same answer"),
+        (r#"{"prompt":"q","chosen":"a","rejected":" "}"#, "message 1: the assistant's answer is empty"),
+        (r#"{"prompt":"q","chosen":5,"rejected":"a"}"#, "field `chosen`: found a number, expected text"),
+        (r#"{"chosen":"a","rejected":"b"}"#, "message 0: found the role `assistant`, expected `system`"),
+    ];
+    for (row, part) in cases {
+        let message = pairs(&format!("\n{row}")).unwrap_err().to_string();
+        assert!(message.starts_with("votes.jsonl: 1 of 1 rows cannot be used\n  line 2: ") && message.contains(part), "{message}");
+    }
+    let message = says(r#"{"prompt":"q","chosen":"a","rejected":"b"}"#);
+    assert!(message.contains("found a pair of `chosen` and `rejected`") && message.contains("train.objective"), "{message}");
+}
+
+#[test]
+fn pairs_are_packed_side_by_side_and_only_what_differs_is_learned() {
+    let turns = |answer: &str| {
+        format!(
+            r#"[{{"role":"user","content":"q"}},{{"role":"assistant","content":"b"}},{{"role":"user","content":"r"}},{{"role":"assistant","content":"{answer}"}}]"#
+        )
+    };
+    let long = "x".repeat(90);
+    let content = format!(
+        "{{\"prompt\":\"q\",\"chosen\":\"good\",\"rejected\":\"bad\"}}\n{{\"chosen\":{},\"rejected\":{}}}\n{{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"{long}\"}}",
+        turns("good"),
+        turns("bad")
+    );
+    let all = pairs(&content).unwrap();
+    let packed = data::pack_pairs(&all, &chat(), &options(90, TooLong::Drop)).unwrap();
+    assert_eq!(packed.examples.iter().map(|e| e.source_line).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    let learned = |at: usize| packed.examples[at].learned.iter().filter(|l| **l).count();
+    // The letters of the last answer and the end of its turn.
+    assert_eq!([learned(0), learned(1), learned(2), learned(3)], [5, 4, 5, 4]);
+    assert_eq!((packed.facts.rows, packed.facts.pairs, packed.facts.examples), (3, 2, 4));
+    assert_eq!(packed.facts.too_long.iter().map(|t| t.0).collect::<Vec<_>>(), [3], "a pair goes whole");
+    let message = data::pack_pairs(&all, &chat(), &options(90, TooLong::Refuse)).unwrap_err().to_string();
+    assert!(message.starts_with("votes.jsonl line 3: ") && message.ends_with("(1 of 3 examples are too long)"), "{message}");
+}

@@ -1,6 +1,6 @@
 //! Merging a run's adapter into its base, with the proof that the result answers alike.
 
-use crate::{Error, Prepared, Ready, Watch, adapter_of};
+use crate::{Error, Prepared, Ready, Watch, trained_of};
 use export::{Precision, Proof};
 use record::RunFolder;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn combine(
     out: Option<&Path>,
     watch: &mut dyn Watch,
 ) -> Result<Merged, Error> {
-    let adapter = adapter_of(ready, run)?;
+    let adapter = trained_of(ready, run)?;
     let path = out.map_or_else(|| run.merged(), Path::to_path_buf);
     let chat = &ready.folder.chat;
     // Whole conversations, answers included: the compared positions are those that matter.

@@ -1,6 +1,6 @@
 //! The demo: the example that the binary carries, from its files to a measured and merged model.
 
-use crate::{Error, Measured, Merged, Watch, combine, load, load_to_teach, measure, prepare, teach, write_pack};
+use crate::{Error, Measured, Merged, Watch, combine, load, load_to_teach, measure, pin, prepare, teach, write_pack};
 use export::Precision;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,8 @@ pub fn demo(
     watch: &mut dyn Watch,
 ) -> Result<Demo, Error> {
     let began = Instant::now();
-    let ready = load_to_teach(recipe, model_path, threads, watch)?;
+    let mut ready = load_to_teach(recipe, model_path, threads, watch)?;
+    pin(&mut ready.folder, recipe);
     let prepared = prepare(recipe, &ready.folder)?;
     write_pack(&prepared, recipe, &ready.folder, run)?;
     watch.prepared(&prepared);
@@ -67,7 +68,8 @@ pub fn demo(
     let (mut measured, mut merged) = (None, None);
     if end.finished {
         drop(ready);
-        let ready = load(model_path, threads, watch)?;
+        let mut ready = load(model_path, threads, watch)?;
+        pin(&mut ready.folder, recipe);
         measured = Some(measure(&ready, recipe, run, &prepared, today, watch)?);
         merged = Some(combine(&ready, run, &prepared, Precision::F32, None, watch)?);
     }

@@ -47,6 +47,16 @@ pub enum Error {
         /// The first one's line.
         line: u32,
     },
+    /// Nothing would be left to train on.
+    #[error("{path}: {rows} rows with {questions} different questions cannot be held out and trained on as well")]
+    NothingToTrain {
+        /// The training file.
+        path: std::path::PathBuf,
+        /// Its rows.
+        rows: usize,
+        /// Questions among them.
+        questions: usize,
+    },
     /// The machine refuses threads.
     #[error("{0}")]
     Threads(String),

@@ -19,9 +19,9 @@ pub use error::Error;
 pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
-pub use ready::{Fit, Ready, adapter_of, load, load_to_teach, settle};
+pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
 pub use talk::Talk;
-pub use teach::{adapter_config, teach};
+pub use teach::{parameters, teach};
 
 /// What a long job tells while it goes on.
 pub trait Watch {

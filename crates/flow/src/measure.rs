@@ -1,6 +1,6 @@
 //! Measuring a run: the three arms answer the held-out questions, are compared, and the report is written.
 
-use crate::{Error, Prepared, Ready, Watch, adapter_of};
+use crate::{Error, Prepared, Ready, Watch, tuned_of};
 use data::Example;
 use eval::prompt::Pick;
 use eval::report::Point;
@@ -38,7 +38,7 @@ pub fn measure(
     watch: &mut dyn Watch,
 ) -> Result<Measured, Error> {
     let began = Instant::now();
-    let adapter = adapter_of(ready, run)?;
+    let tuned = tuned_of(ready, run)?;
     let schema = recipe.data.schema.as_deref().map(read_schema).transpose()?;
     let cases: Vec<Case> = prepared.held_out.iter().map(case).collect();
     let train: Vec<(String, String)> = prepared.train.iter().map(|e| (question(e), answer(e))).collect();
@@ -69,19 +69,21 @@ pub fn measure(
         shots = used;
     }
     watch.begin("answering: tuned", cases.len() as u64);
-    arms.push(contest.tuned(&adapter, &mut |n| watch.advance(n as u64))?);
+    let contest = Contest { weights: tuned.weights(ready), ..contest };
+    arms.push(contest.tuned(&tuned.adapter, &mut |n| watch.advance(n as u64))?);
     watch.end();
     let examples: Vec<eval::Example> =
         cases.iter().map(|c| eval::Example { id: c.id.clone(), prompt: c.question().into(), expected: c.expected.clone() }).collect();
     let scores = Scores::of(&examples, &arms, Task { schema: schema.as_ref(), label })?;
+    let course = train::End::of(&record::event::read(&run.events())?.events);
     let report = Report {
         title: recipe.data.train.parent().and_then(|p| p.file_name()).map_or("Fine-tuning".into(), |n| n.to_string_lossy().into_owned()),
         subtitle: format!("{}, LoRA rank {}, {} · {today}", recipe.model.base, recipe.adapter.rank, run.name()),
         noun: "examples".into(),
         steps: points(run)?,
-        held_out: Vec::new(),
+        held_out: course.validations.clone(),
         settings: settings(recipe, shots),
-        data: facts(prepared),
+        data: [facts(prepared), happened(&course)].concat(),
         hashes: hashes(recipe, run)?,
         next: vec![
             (format!("tunesmith chat {}", run.path().display()), "talk to the tuned model".into()),
@@ -143,6 +145,21 @@ fn facts(p: &Prepared) -> Vec<(String, String)> {
     ]
     .map(|(k, v)| (k.to_string(), v))
     .to_vec()
+}
+
+/// What happened in training that a reader of the result must know.
+fn happened(end: &train::End) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    if let Some((step, loss)) = end.published {
+        let loss = loss.map_or(String::new(), |loss| format!(" (validation loss {loss:.4})"));
+        let early = if end.stopped_early { ", ended early by validation" } else { "" };
+        all.push(("adapter taken from".to_string(), format!("step {step} of {}{loss}{early}", end.steps)));
+    }
+    if end.skipped + end.rewound > 0 {
+        all.push(("steps left out".to_string(), format!("{} skipped, {} times back to a checkpoint", end.skipped, end.rewound)));
+    }
+    all.extend(end.advice.iter().map(|(finding, text, _)| (format!("training was {finding}"), text.clone())));
+    all
 }
 
 fn hashes(recipe: &Recipe, run: &RunFolder) -> Result<Vec<(String, String)>, Error> {

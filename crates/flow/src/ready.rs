@@ -2,10 +2,10 @@
 
 use crate::{Error, Watch};
 use engine::Cx;
-use model::weights::Hold;
+use model::weights::{Hold, Scheme};
 use model::{Adapter, Folder, Weights};
-use record::recipe::Precision;
-use record::{Recipe, RunFolder};
+use record::recipe::{Precision, Storage};
+use record::{Recipe, RunFolder, recipe};
 use std::path::Path;
 
 /// A loaded model.
@@ -27,8 +27,12 @@ pub enum Fit {
     Slow,
 }
 
-/// Names the precision that this machine trains `recipe` in, where it leaves the choice, and tells how that suits it.
-pub fn settle(recipe: &mut Recipe) -> Fit {
+/// Names the precision that this machine trains `recipe` in, and the day (`2026-03-31`) that a template is told, where it
+/// leaves the choice; tells how the precision suits the machine.
+pub fn settle(recipe: &mut Recipe, today: &str) -> Fit {
+    if recipe.data.clock.is_none() {
+        recipe.data.clock = Some(today.to_string());
+    }
     settle_for(engine::cpu::lanes::multiplies_pairs(), recipe)
 }
 
@@ -39,46 +43,127 @@ fn settle_for(multiplies_pairs: bool, recipe: &mut Recipe) -> Fit {
     if recipe.train.precision == Precision::Bf16 && !multiplies_pairs { Fit::Slow } else { Fit::Fast }
 }
 
+/// Pins the day that the model's chat template is told to the recipe's, so that training, measuring and answering see
+/// the same one.
+pub fn pin(folder: &mut Folder, recipe: &Recipe) {
+    if let Some(moment) = recipe.data.clock.as_deref().and_then(moment) {
+        folder.chat.template.set_clock(moment);
+    }
+}
+
+/// Midnight of a day such as `2026-03-31`; a recipe holds no other form.
+fn moment(day: &str) -> Option<text::Moment> {
+    let mut parts = day.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(text::Moment { year, month, day, hour: 0, minute: 0, second: 0 })
+}
+
 /// Opens and loads the model at `path` in float32 (threads 0: all cores).
 ///
 /// # Errors
 /// What is wrong with its files.
 pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(Precision::F32, path, threads, watch)
+    load_in(Some(Hold::F32), path, threads, watch)
 }
 
-/// As [`load`], in the precision of a settled recipe: for training.
+/// As [`load`], as a settled recipe trains it; nothing is frozen where all weights are trained.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(recipe.train.precision, path, threads, watch)
+    load_in(hold_to_teach(recipe), path, threads, watch)
 }
 
-fn load_in(precision: Precision, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+/// How a settled recipe holds what is frozen; none where nothing is.
+pub(crate) fn hold_to_teach(recipe: &Recipe) -> Option<Hold> {
+    match recipe.train.precision {
+        _ if recipe.train.method == recipe::Method::Full => None,
+        Precision::Bf16 if recipe.model.storage == Storage::Full => Some(Hold::Bf16),
+        _ => Some(hold(recipe)),
+    }
+}
+
+/// As [`load`], quantised as a run's recipe says: an adapter means what it was trained to mean on that base alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_trained(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    load_in(Some(hold(recipe)), path, threads, watch)
+}
+
+fn hold(recipe: &Recipe) -> Hold {
+    match recipe.model.storage {
+        Storage::Full => Hold::F32,
+        Storage::Nf4 => Hold::Quantised(Scheme::Nf4 { double: true }),
+        Storage::Int8 => Hold::Quantised(Scheme::Int8),
+        Storage::Stored => Hold::Stored,
+    }
+}
+
+fn load_in(hold: Option<Hold>, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     let cx = Cx::new(threads).map_err(Error::Threads)?;
     let folder = Folder::open(path)?;
     watch.begin("loading the model", 100);
-    let hold = if precision == Precision::Bf16 { Hold::Bf16 } else { Hold::F32 };
-    let weights = Weights::load(&cx, &folder.files, &folder.dims, hold, &mut |done, of| watch.advance((100 * done / of.max(1)) as u64))?;
+    let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
+    let weights = match hold {
+        Some(hold) => Weights::load(&cx, &folder.files, &folder.dims, hold, &mut tell)?,
+        None => Weights::none(&folder.dims),
+    };
     watch.end();
     Ok(Ready { cx, folder, weights })
 }
 
-/// The trained adapter of a run.
+/// What a run made: an adapter to its base, or a model of its own.
+pub struct Tuned {
+    /// The adapter; none of a fully trained model.
+    pub adapter: Adapter,
+    /// The weights of a fully trained model.
+    own: Option<Weights>,
+}
+
+impl Tuned {
+    /// The weights that it answers with.
+    pub fn weights<'a>(&'a self, base: &'a Ready) -> &'a Weights {
+        self.own.as_ref().unwrap_or(&base.weights)
+    }
+}
+
+/// What a run trained, as its files have it.
 ///
 /// # Errors
 /// A run that has not finished, or an adapter that does not fit the model.
-pub fn adapter_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
+pub fn trained_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
     if !run.adapter().is_dir() {
         return Err(Error::NotYet { path: run.path().into(), what: "adapter", why: "its training has not finished" });
     }
     Ok(Adapter::load(&ready.folder.dims, &run.adapter())?)
 }
 
+/// What a run trained, ready to answer.
+///
+/// # Errors
+/// As [`trained_of`].
+pub fn tuned_of(ready: &Ready, run: &RunFolder) -> Result<Tuned, Error> {
+    let trained = trained_of(ready, run)?;
+    if !trained.places.is_model() {
+        return Ok(Tuned { adapter: trained, own: None });
+    }
+    Ok(Tuned { own: Some(Weights::of_trained(&ready.cx, &trained)), adapter: Adapter::none(&ready.folder.dims) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_day_is_settled_once() {
+        let mut recipe = Recipe::default();
+        settle(&mut recipe, "2026-03-31");
+        settle(&mut recipe, "2026-04-01");
+        assert_eq!(recipe.data.clock.as_deref(), Some("2026-03-31"));
+        let found = moment("2026-03-31").expect("a day");
+        assert_eq!((found.year, found.month, found.day), (2026, 3, 31));
+    }
 
     #[test]
     fn auto_is_settled_by_the_machine_and_a_slow_wish_is_told() {

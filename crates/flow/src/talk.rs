@@ -1,14 +1,13 @@
 //! A conversation with a loaded model, with or without a run's adapter.
 
-use crate::{Error, Ready};
-use model::Adapter;
+use crate::{Error, Ready, Tuned};
 use model::generate::{Options, Progress, generate};
 use text::Message;
 
 /// A conversation that goes on.
 pub struct Talk<'a> {
     ready: &'a Ready,
-    adapter: Option<Adapter>,
+    tuned: Option<Tuned>,
     messages: Vec<Message>,
     max_new: usize,
     keep: usize,
@@ -16,9 +15,9 @@ pub struct Talk<'a> {
 
 impl<'a> Talk<'a> {
     /// Begins with an optional system prompt; answers have at most `max_new` tokens.
-    pub fn new(ready: &'a Ready, adapter: Option<Adapter>, system: Option<&str>, max_new: usize) -> Talk<'a> {
+    pub fn new(ready: &'a Ready, tuned: Option<Tuned>, system: Option<&str>, max_new: usize) -> Talk<'a> {
         let messages: Vec<Message> = system.map(Message::system).into_iter().collect();
-        Talk { ready, adapter, keep: messages.len(), messages, max_new }
+        Talk { ready, tuned, keep: messages.len(), messages, max_new }
     }
 
     /// Asks and returns the answer; `piece` gets the text as it comes and returns false to stop.
@@ -58,7 +57,9 @@ impl<'a> Talk<'a> {
             },
             Progress::Done { .. } => true,
         };
-        let answers = generate(&self.ready.cx, &self.ready.weights, self.adapter.as_ref(), &[prompt], &options, &mut see)?;
+        let weights = self.tuned.as_ref().map_or(&self.ready.weights, |t| t.weights(self.ready));
+        let adapter = self.tuned.as_ref().map(|t| &t.adapter);
+        let answers = generate(&self.ready.cx, weights, adapter, &[prompt], &options, &mut see)?;
         if let Some(e) = failed {
             return Err(e.into());
         }

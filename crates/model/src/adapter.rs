@@ -13,6 +13,9 @@ use formats::safetensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The name of a fully trained model's weights in its folder.
+const MODEL_FILE: &str = "model.safetensors";
+
 /// Trained parameters: the adapter's configuration, the layout and the values.
 #[derive(Clone, Debug)]
 pub struct Adapter {
@@ -98,11 +101,17 @@ impl Adapter {
         Ok(())
     }
 
-    /// Reads a PEFT adapter folder for a model of these sizes.
+    /// Reads a PEFT adapter folder for a model of these sizes, or the weights of a fully trained model.
     ///
     /// # Errors
     /// Settings that we do not run, a tensor that is missing, left over, of another shape or not finite.
     pub fn load(dims: &Dims, folder: &Path) -> Result<Adapter, Error> {
+        let whole = folder.join(MODEL_FILE);
+        if whole.is_file() {
+            let places = Places::of_model(dims);
+            let params = read_flat(&whole, &places)?;
+            return Ok(Adapter { config: AdapterConfig::new(0, 0.0, Targets::List(Vec::new())), places, params });
+        }
         let config = AdapterConfig::read(&folder.join("adapter_config.json"))?;
         refuse(&config, &folder.join("adapter_config.json").display().to_string())?;
         let path = folder.join(WEIGHTS_FILE);
@@ -124,13 +133,22 @@ impl Adapter {
         Ok(Adapter { config, places, params })
     }
 
-    /// Writes `adapter_config.json` and `adapter_model.safetensors` into an existing folder.
+    /// Where its values lie in a folder: `adapter_model.safetensors`, or `model.safetensors` of a fully trained model.
+    pub fn file(&self) -> &'static str {
+        if self.places.is_model() { MODEL_FILE } else { WEIGHTS_FILE }
+    }
+
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into an existing folder, or `model.safetensors` of a
+    /// fully trained model.
     ///
     /// # Errors
     /// When a file cannot be written, or a value is not finite.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         if self.params.iter().any(|p| !p.is_finite()) {
             return Err(Error::NotFinite { what: "the adapter".into() });
+        }
+        if self.places.is_model() {
+            return write_flat(&folder.join(MODEL_FILE), &self.places, &self.params);
         }
         let mut config = self.config.clone();
         if config.target_modules == Targets::AllLinear {

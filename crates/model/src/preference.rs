@@ -4,7 +4,7 @@ use crate::decoder::{self, Weigh, backward, forward, head, head_backward};
 use crate::{Adapter, MicroBatch, Room, Weights};
 use engine::Cx;
 use engine::ops::cross_entropy::Target;
-use engine::ops::preference::{Pair, dpo};
+use engine::ops::preference::{Outcome, Pair, dpo};
 
 /// What a micro-batch of pairs gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,12 @@ pub struct Preferences {
     pub logps: Vec<f64>,
     /// Load-balancing loss of the experts.
     pub balance: f64,
+}
+
+/// Loss of one pair of log-probabilities (chosen, rejected), against those at the start.
+pub fn judge(now: [f64; 2], start: [f64; 2], beta: f64) -> Outcome {
+    let [chosen, rejected] = now;
+    dpo(Pair { chosen, rejected, chosen_reference: start[0], rejected_reference: start[1] }, beta)
 }
 
 /// Log-probability of each example's supervised tokens, summed, in the order in which they were given.
@@ -49,8 +55,7 @@ pub fn loss_and_gradient(
     // The gradient of a target's loss is that of its log-probability, negated, for each example that wants it.
     let mut each = vec![0f64; batch.targets.len()];
     for (i, (policy, reference)) in out.logps.chunks_exact(2).zip(reference.chunks_exact(2)).enumerate() {
-        let pair = Pair { chosen: policy[0], rejected: policy[1], chosen_reference: reference[0], rejected_reference: reference[1] };
-        let p = dpo(pair, beta);
+        let p = judge([policy[0], policy[1]], [reference[0], reference[1]], beta);
         out.losses.push(p.loss);
         out.margins.push(p.chosen_reward - p.rejected_reward);
         for (example, slope) in [(2 * i, p.d_chosen), (2 * i + 1, p.d_rejected)] {

@@ -1,9 +1,9 @@
 //! The frozen weights of a decoder, loaded once, in the form the products read.
 
 use crate::modules::{self, EMBED, HEAD, LAST_NORM, linears, on_disk, shape};
-use crate::{Dims, Error};
+use crate::{Adapter, Dims, Error};
 use engine::{Cx, Weight};
-use formats::bnb::Scheme;
+pub use formats::bnb::Scheme;
 use formats::{Coded, Dtype};
 use std::sync::Arc;
 
@@ -77,6 +77,27 @@ impl Weights {
     pub fn none(dims: &Dims) -> Weights {
         let layers = (0..dims.layers).map(|_| Layer::default()).collect();
         Weights { dims: dims.clone(), embed: None, head: None, norm: Vec::new(), layers }
+    }
+
+    /// A fully trained model, packed for answering.
+    pub fn of_trained(cx: &Cx, trained: &Adapter) -> Weights {
+        let (p, d) = (&trained.places, trained.places.dims());
+        let matrix =
+            |at: Option<usize>, (outputs, inputs)| at.map(|at| Weight::pack(cx, trained.part(at, outputs * inputs), outputs, inputs));
+        let vector = |at: Option<usize>, n: usize| at.map_or(Vec::new(), |at| trained.part(at, n).to_vec());
+        let layer = |l: usize| Layer {
+            norms: (0..modules::norms(d)).map(|which| vector(p.norm(l, which), modules::norm_width(d, which))).collect(),
+            linears: (0..linears(d)).map(|i| matrix(p.slot(l, i).weight, shape(d, i))).collect(),
+            biases: (0..linears(d)).map(|i| vector(p.slot(l, i).bias, shape(d, i).0)).collect(),
+            router: vector(p.router(l), d.blocks() * d.hidden),
+        };
+        Weights {
+            embed: matrix(p.embed(), (d.vocab, d.hidden)),
+            head: if d.tied { None } else { matrix(p.head(), (d.vocab, d.hidden)) },
+            norm: vector(p.last_norm(), d.hidden),
+            layers: (0..d.layers).map(layer).collect(),
+            dims: d.clone(),
+        }
     }
 
     /// The head's weight, if it is frozen.

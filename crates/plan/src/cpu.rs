@@ -29,8 +29,12 @@ pub enum Hold {
     Panels,
     /// bf16 in pairs, once along the inputs and once along the outputs.
     Pairs,
-    /// As it lies on disk, decoded while a product packs.
+    /// Coded, and decoded while a product packs.
     Coded(Storage),
+    /// So many bytes for all of them: coded as the files have them.
+    Counted(u64),
+    /// Nowhere: trained, and so among what is trained.
+    Trained,
 }
 
 impl Hold {
@@ -41,7 +45,13 @@ impl Hold {
             Hold::Panels => panels(outputs, inputs),
             Hold::Pairs => panels(outputs, inputs.div_ceil(2)) + panels(inputs, outputs.div_ceil(2)),
             Hold::Coded(storage) => storage.bytes(outputs, inputs),
+            Hold::Counted(_) | Hold::Trained => 0,
         }
+    }
+
+    /// What does not come matrix by matrix.
+    fn counted(self) -> u64 {
+        if let Hold::Counted(bytes) = self { bytes } else { 0 }
     }
 }
 
@@ -99,11 +109,12 @@ fn always(job: &Job) -> Vec<Buffer> {
     let c = job.config;
     let (vocab, hidden, layers) = (c.vocab as u64, c.hidden as u64, c.layers as u64);
     let of = |m: &Matrix| m.copies * job.blocks.bytes(m.outputs, m.inputs);
-    let blocks = layers * (block(c).iter().map(of).sum::<u64>() + F32 * block_vectors(c)) + F32 * hidden;
+    let vectors = if job.blocks == Hold::Trained { 0 } else { layers * F32 * block_vectors(c) + F32 * hidden };
+    let blocks = layers * block(c).iter().map(of).sum::<u64>() + job.blocks.counted() + vectors;
     let table = job.tables.bytes(vocab, hidden);
     let mut all = vec![
         Buffer::new("weights of the blocks", blocks, Life::Run, "in the order in which products read them"),
-        Buffer::new("embedding", table, Life::Run, "the head too, where a model ties them"),
+        Buffer::new("embedding", table + job.tables.counted(), Life::Run, "the head too, where a model ties them or both lie coded"),
         Buffer::new("tokenizer", TOKENIZER * job.tokenizer, Life::Run, "vocabulary and merges, in tables to look up"),
         // Token and mark of every example: once as prepared, once as read back from the pack.
         Buffer::new("examples", 2 * 5 * job.examples, Life::Run, "tokens and which of them are learned"),
@@ -128,7 +139,7 @@ fn training(job: &Job) -> Vec<Buffer> {
     let c = job.config;
     let (dim, kv_heads, n) = (c.head_dim as u64, c.kv_heads as u64, job.positions);
     let four = [
-        ("adapter", "what the optimizer steps"),
+        ("trained parameters", "what the optimizer steps"),
         ("gradient", "summed over the micro-batches of a step"),
         ("Adam's first moment", "the optimizer's memory"),
         ("Adam's second moment", "the optimizer's memory"),

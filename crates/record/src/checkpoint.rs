@@ -73,6 +73,21 @@ impl Stage {
     }
 }
 
+/// Which checkpoints stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// So many of the newest ones, one at least.
+    pub newest: u32,
+    /// And that of this step, however old: the best one so far.
+    pub also: Option<u64>,
+}
+
+impl From<u32> for Keep {
+    fn from(newest: u32) -> Keep {
+        Keep { newest, also: None }
+    }
+}
+
 /// A checkpoint that is being written.
 #[derive(Debug)]
 pub struct Draft {
@@ -144,14 +159,14 @@ impl Draft {
         &self.path
     }
 
-    /// Finishes the checkpoint and keeps the newest `keep` ones, this one among them.
-    pub fn commit(self, state: &State, keep: u32) -> Result<Checkpoint> {
-        self.commit_with(state, keep, &|_| ControlFlow::Continue(()))
+    /// Finishes the checkpoint and removes those that `keep` does not name; this one always stays.
+    pub fn commit(self, state: &State, keep: impl Into<Keep>) -> Result<Checkpoint> {
+        self.commit_with(state, keep.into(), &|_| ControlFlow::Continue(()))
     }
 
     /// As [`Draft::commit`]; `hook` is told each stage and can stop there, as a crash would:
     /// nothing is cleaned up, and the answer is [`Error::Stopped`].
-    pub fn commit_with(self, state: &State, keep: u32, hook: &dyn Fn(Stage) -> ControlFlow<()>) -> Result<Checkpoint> {
+    pub fn commit_with(self, state: &State, keep: impl Into<Keep>, hook: &dyn Fn(Stage) -> ControlFlow<()>) -> Result<Checkpoint> {
         let whole = self.folder.join(name(self.step));
         let pass = |stage: Stage| match hook(stage) {
             ControlFlow::Continue(()) => Ok(()),
@@ -178,7 +193,7 @@ impl Draft {
         std::fs::rename(&self.path, &whole).map_err(|source| Error::io("rename", &self.path, source))?;
         atomic::sync_folder(&self.folder)?;
         pass(Stage::Renamed)?;
-        prune(&self.folder, self.step, keep)?;
+        prune(&self.folder, self.step, keep.into())?;
         pass(Stage::Pruned)?;
         Ok(Checkpoint { path: whole, state: state.clone() })
     }
@@ -198,6 +213,14 @@ pub fn latest(folder: &Path) -> Result<Latest> {
         }
     }
     Ok(Latest { checkpoint: None, damaged })
+}
+
+/// The checkpoint of one step, verified byte by byte.
+///
+/// # Errors
+/// [`Error::Damaged`] or [`Error::Io`] when it is not whole.
+pub fn at(folder: &Path, step: u64) -> Result<Checkpoint> {
+    verify(&folder.join(name(step)), step)
 }
 
 fn verify(path: &Path, step: u64) -> Result<Checkpoint> {
@@ -250,12 +273,12 @@ fn sync_all(folder: &Path) -> Result<()> {
     atomic::sync_folder(folder)
 }
 
-/// Keeps the newest `keep` checkpoints up to `step`; later ones belong to a course of the
+/// Keeps what `keep` names of the checkpoints up to `step`; later ones belong to a course of the
 /// run that was left, since the run went on from an earlier checkpoint.
-fn prune(folder: &Path, step: u64, keep: u32) -> Result<()> {
+fn prune(folder: &Path, step: u64, keep: Keep) -> Result<()> {
     let (past, later): (Vec<_>, Vec<_>) = steps(folder)?.into_iter().partition(|(number, _)| *number <= step);
-    let surplus = past.len().saturating_sub(keep.max(1) as usize);
-    for (_, path) in past.iter().take(surplus).chain(&later) {
+    let surplus = past.len().saturating_sub(keep.newest.max(1) as usize);
+    for (_, path) in past.iter().take(surplus).filter(|(number, _)| Some(*number) != keep.also).chain(&later) {
         set_aside(folder, path)?;
     }
     atomic::sync_folder(folder)
@@ -363,6 +386,22 @@ mod tests {
         assert_eq!(names(&folder), ["step-000100", "step-000150"]);
         save(&folder, 1_000_000, 1);
         assert_eq!(names(&folder), ["step-1000000"]);
+    }
+
+    #[test]
+    fn the_best_one_stays_however_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let best = save(dir.path(), 10, 2);
+        for step in [20, 30, 40] {
+            draft(dir.path(), step).commit(&state(step), Keep { newest: 2, also: Some(10) }).unwrap();
+        }
+        assert_eq!(names(dir.path()), ["step-000010", "step-000030", "step-000040"]);
+        assert_eq!(at(dir.path(), 10).unwrap(), best);
+        assert_eq!(latest(dir.path()).unwrap().checkpoint.unwrap().state.step, 40);
+        std::fs::write(best.path.join("adapter.safetensors"), [0; 5000]).unwrap();
+        assert!(at(dir.path(), 10).unwrap_err().to_string().contains("the sha256 is"));
+        save(dir.path(), 50, 2);
+        assert_eq!(names(dir.path()), ["step-000040", "step-000050"], "it goes when another one is best");
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub enum Error {
     #[error("{place}: `{key}` is {found}, expected {expected}")]
     OutOfRange { place: Place, key: String, found: String, expected: String },
 
+    /// Two settings that cannot both hold.
+    #[error("`{}` and `{}` contradict each other: {why}; expected {}", settings[0], settings[1], mends.iter().map(|m| format!("`{m}`")).collect::<Vec<_>>().join(" or "))]
+    Contradiction {
+        /// The two, as `section.key=value`.
+        settings: [String; 2],
+        why: &'static str,
+        /// Settings that each end the contradiction, as `section.key=value`.
+        mends: Vec<String>,
+    },
+
     /// An override is not of the form `section.key=value`.
     #[error("cannot read the setting `{found}`: expected `section.key=value`, as in `train.lr=1e-3`")]
     NotASetting { found: String },

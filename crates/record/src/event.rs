@@ -63,10 +63,68 @@ pub enum Event {
     Checkpoint { step: u64, path: String },
     /// The user asked for a stop; the run can be resumed.
     Interrupted { step: u64 },
+    /// Examples of older tasks are mixed in.
+    Mixed {
+        /// Examples of the new task.
+        examples: u64,
+        /// Examples of older tasks.
+        replay: u64,
+        /// Their share of what a step sees, on average.
+        share: f64,
+    },
+    /// How a step's pairs stand, where preferences are learned.
+    Preference {
+        step: u64,
+        /// How much more the chosen answers are preferred than at the start, on average: the z of the loss.
+        margin: f64,
+        /// The share of the pairs whose chosen answer is.
+        preferred: f64,
+    },
+    /// The loss of examples that are not trained on.
+    Validation {
+        /// Steps done; 0 is the model as it came.
+        step: u64,
+        /// Mean loss of their supervised tokens, in nats; of their pairs where preferences are learned.
+        loss: f64,
+        examples: u64,
+        supervised_tokens: u64,
+        /// Whether it is the lowest of the trained ones so far.
+        best: bool,
+        validation_ms: f64,
+    },
+    /// Validation did not get better for as long as the recipe allows: the run ends before its last step.
+    EarlyStop { step: u64, best_step: u64, best_loss: f64, validations: u64 },
+    /// The adapter of this step is the run's result.
+    Published {
+        step: u64,
+        /// Its loss on the validation examples, if there are any.
+        validation_loss: Option<f64>,
+    },
+    /// What the curves say about the learning rate.
+    Advice {
+        step: u64,
+        /// `noisy`, `diverging`, `flat` or `overfitting`.
+        finding: String,
+        /// What was seen and what to do, for people.
+        text: String,
+        /// The learning rate to try next, where another one would help.
+        lr: Option<f64>,
+    },
     /// The run is done.
     Finished { steps: u64, loss_first: f64, loss_last: f64, seconds: f64 },
     /// A step changed nothing, for this reason.
-    Skipped { step: u64, reason: String },
+    Skipped {
+        step: u64,
+        reason: String,
+        /// Its examples, as `train.jsonl line 17`.
+        #[serde(default)]
+        examples: Vec<String>,
+    },
+    /// A step was a spike and counted even so, as the recipe wants.
+    Spike { step: u64, reason: String, examples: Vec<String> },
+    /// The run went back to the numbers of the checkpoint of step `to` and goes on after `step`: all updates between
+    /// are undone, and their examples are passed over.
+    Rewound { step: u64, to: u64, reason: String, examples: Vec<String> },
 }
 
 impl Event {
@@ -79,6 +137,12 @@ impl Event {
             Event::Finished { loss_first, loss_last, seconds, .. } => {
                 &[("loss_first", *loss_first), ("loss_last", *loss_last), ("seconds", *seconds)]
             }
+            Event::Mixed { share, .. } => &[("share", *share)],
+            Event::Preference { margin, preferred, .. } => &[("margin", *margin), ("preferred", *preferred)],
+            Event::Validation { loss, validation_ms, .. } => &[("loss", *loss), ("validation_ms", *validation_ms)],
+            Event::EarlyStop { best_loss, .. } => &[("best_loss", *best_loss)],
+            Event::Published { validation_loss: Some(loss), .. } => &[("validation_loss", *loss)],
+            Event::Advice { lr: Some(lr), .. } => &[("lr", *lr)],
             _ => &[],
         };
         for (name, number) in numbers {
@@ -262,7 +326,7 @@ mod tests {
     fn lines_read_back_as_written() {
         let (_dir, path) = log_of(2);
         let mut log = Log::open(&path).unwrap();
-        let last = Event::Skipped { step: 3, reason: "a \"quoted\"\nreason".into() };
+        let last = Event::Skipped { step: 3, reason: "a \"quoted\"\nreason".into(), examples: vec!["t.jsonl line 4".into()] };
         log.append(&last).unwrap();
         assert_eq!(log.bytes(), std::fs::metadata(&path).unwrap().len());
         assert_eq!(read(&path).unwrap().events, vec![step(1), step(2), last]);
@@ -279,6 +343,19 @@ mod tests {
         let error = log.append(&bad).unwrap_err().to_string();
         assert!(error.contains("`loss_last` of an event is NaN"), "{error}");
         assert_eq!(read(&path).unwrap().events.len(), 1);
+    }
+
+    #[test]
+    fn a_validation_that_is_no_number_is_refused_and_older_lines_are_read() {
+        let (_dir, path) = log_of(1);
+        let mut log = Log::open(&path).unwrap();
+        let validation = |loss| Event::Validation { step: 1, loss, examples: 2, supervised_tokens: 9, best: false, validation_ms: 1.0 };
+        assert!(log.append(&validation(f64::INFINITY)).unwrap_err().to_string().contains("`loss` of an event is inf"));
+        log.append(&validation(2.0)).unwrap();
+        let old = b"{\"v\":1,\"event\":\"skipped\",\"step\":2,\"reason\":\"r\"}\n";
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(old).unwrap();
+        let skipped = Event::Skipped { step: 2, reason: "r".into(), examples: Vec::new() };
+        assert_eq!(read(&path).unwrap().events, vec![step(1), validation(2.0), skipped]);
     }
 
     #[test]

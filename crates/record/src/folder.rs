@@ -4,6 +4,10 @@
 //! runs/NAME/
 //!   recipe.toml               every setting, resolved
 //!   train.pack                the tokens that are trained on
+//!   validation.pack           tokens whose loss is measured on the way, if there are any
+//!   base.json                 which base the adapter belongs to
+//!   start/                    the adapter that the run began with, if it was not a fresh one
+//!   reference.json            how likely the starting model held each answer, where preferences are learned
 //!   events.jsonl              one line for each thing that happened
 //!   checkpoints/step-000123/  what a resumed run needs
 //!   adapter/                  the final adapter, in PEFT's form
@@ -130,6 +134,22 @@ impl RunFolder {
 
     pub fn pack(&self) -> PathBuf {
         self.path.join("train.pack")
+    }
+
+    pub fn validation_pack(&self) -> PathBuf {
+        self.path.join("validation.pack")
+    }
+
+    pub fn base(&self) -> PathBuf {
+        self.path.join("base.json")
+    }
+
+    pub fn start(&self) -> PathBuf {
+        self.path.join("start")
+    }
+
+    pub fn reference(&self) -> PathBuf {
+        self.path.join("reference.json")
     }
 
     pub fn events(&self) -> PathBuf {

@@ -13,7 +13,7 @@ pub mod hash;
 pub mod pack;
 pub mod recipe;
 
-pub use checkpoint::{Checkpoint, Draft, Stage, State};
+pub use checkpoint::{Checkpoint, Draft, Keep, Stage, State};
 pub use error::{Error, Result};
 pub use event::{Event, Log};
 pub use folder::{Lock, RunFolder};

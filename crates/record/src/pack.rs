@@ -44,6 +44,49 @@ pub struct Meta {
     pub source_sha: String,
     /// The system prompt put before every example.
     pub system: Option<String>,
+    /// What an example is.
+    #[serde(default, skip_serializing_if = "Kind::is_answers")]
+    pub kind: Kind,
+    /// Where the last examples come from, when they are of older tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+}
+
+/// What the examples of a pack are. A reader that does not know a kind refuses the pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Each is a conversation with answers to learn.
+    #[default]
+    Answers,
+    /// Each chosen conversation is followed by the rejected one of its pair, with the same source line.
+    Pairs,
+}
+
+impl Kind {
+    fn is_answers(&self) -> bool {
+        *self == Kind::Answers
+    }
+
+    /// Packed sequences that make one example.
+    pub fn width(self) -> usize {
+        match self {
+            Kind::Answers => 1,
+            Kind::Pairs => 2,
+        }
+    }
+}
+
+/// Examples of older tasks at the end of a pack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// The file that was rendered.
+    pub source: String,
+    /// SHA-256 of that file.
+    pub source_sha: String,
+    /// Packed sequences.
+    pub sequences: u64,
 }
 
 /// A pack in memory.
@@ -137,10 +180,30 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Pack> {
     reader.bytes = &bytes[..end];
     let meta = reader.meta()?;
     let examples = reader.examples(&meta)?;
+    require_kind(path, &meta, &examples)?;
     if reader.at != end {
         return Err(Error::damaged(path, "the length", end, reader.at));
     }
     Ok(Pack { meta, examples, sha256 })
+}
+
+/// A pair must be a pair, and what is said to be replayed must be there.
+fn require_kind(path: &Path, meta: &Meta, examples: &[Example]) -> Result<()> {
+    let count = examples.len();
+    let replayed = meta.replay.as_ref().map_or(0, |replay| replay.sequences);
+    let widths = meta.kind.width();
+    if replayed > count as u64 || !count.is_multiple_of(widths) || !replayed.is_multiple_of(widths as u64) {
+        let found = format!("{count} sequences, {replayed} of them replayed");
+        return Err(Error::damaged(path, "the number of examples", found, format!("multiples of {widths}, replayed ones among all")));
+    }
+    let apart = |pair: &&[Example]| pair[0].source_line != pair[1].source_line;
+    if meta.kind == Kind::Pairs
+        && let Some(pair) = examples.chunks_exact(2).find(apart)
+    {
+        let found = format!("of lines {} and {}", pair[0].source_line, pair[1].source_line);
+        return Err(Error::damaged(path, "a pair", found, "two answers of one line"));
+    }
+    Ok(())
 }
 
 /// Walks over the bytes and never past their end.
@@ -262,6 +325,27 @@ mod tests {
         let (_dir, path, _) = written();
         write(&path, &meta(), &[]).unwrap();
         assert_eq!(read(&path).unwrap().examples, vec![]);
+    }
+
+    #[test]
+    fn pairs_and_replayed_examples_are_told_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pairs.pack");
+        let sequence = |line| Example { ids: vec![1, 2], learned: vec![false, true], source_line: line };
+        let replay = |sequences| Some(Replay { source: "old.jsonl".into(), source_sha: "s".into(), sequences });
+        let meta = |replay| Meta { vocab: 9, kind: Kind::Pairs, replay, ..Meta::default() };
+        let all = [sequence(1), sequence(1), sequence(5), sequence(5)];
+        write(&path, &meta(replay(2)), &all).unwrap();
+        assert_eq!(read(&path).unwrap().meta, meta(replay(2)));
+        write(&path, &meta(None), &all[..3]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("the number of examples is 3 sequences"));
+        write(&path, &meta(None), &[sequence(1), sequence(2)]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("a pair is of lines 1 and 2"));
+        write(&path, &meta(replay(6)), &all).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("6 of them replayed"));
+        // A pack of answers is written as it always was.
+        let text = serde_json::to_string(&Meta::default()).unwrap();
+        assert!(!text.contains("kind") && !text.contains("replay"), "{text}");
     }
 
     #[test]

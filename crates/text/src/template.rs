@@ -24,6 +24,7 @@ pub struct Template {
     source: String,
     bos_token: Option<String>,
     eos_token: Option<String>,
+    clock: Option<Moment>,
 }
 
 /// What else a template is given, beside the messages.
@@ -33,7 +34,8 @@ pub struct RenderOptions {
     pub add_generation_prompt: bool,
     /// Descriptions of tools, a JSON list; `none` to the template where absent.
     pub tools: Option<serde_json::Value>,
-    /// What `strftime_now` tells. Without it the function is undefined, and templates fall back to a fixed date.
+    /// What `strftime_now` tells; else what [`Template::set_clock`] was given. Without either the function is
+    /// undefined, and templates fall back to a fixed date.
     pub now: Option<Moment>,
     /// Further variables, such as `enable_thinking`.
     pub extra: Map<String, serde_json::Value>,
@@ -62,7 +64,13 @@ impl Template {
             source: source.to_string(),
             bos_token: bos_token.map(str::to_string),
             eos_token: eos_token.map(str::to_string),
+            clock: None,
         })
+    }
+
+    /// Pins what `strftime_now` tells wherever the options do not: training, measuring and answering see one day.
+    pub fn set_clock(&mut self, moment: Moment) {
+        self.clock = Some(moment);
     }
 
     /// The Jinja text that this was made of.
@@ -82,7 +90,7 @@ impl Template {
         for (name, token) in [("bos_token", &self.bos_token), ("eos_token", &self.eos_token)] {
             context.extend(token.as_ref().map(|token| (name.to_string(), token.as_str().into())));
         }
-        if let Some(now) = options.now {
+        if let Some(now) = options.now.or(self.clock) {
             let function = move |pattern: &str| now.format(pattern).map_err(unknown_directive);
             context.push(("strftime_now".into(), Value::from_function(function)));
         }

@@ -46,7 +46,7 @@ pub enum Error {
         expected: String,
     },
     /// Loss or gradient is NaN or infinite, again and again.
-    #[error("{what} is not finite at step {step}, {times} steps in a row; examples of this step: lines {lines:?}")]
+    #[error("{what} is not finite at step {step}, {times} steps in a row; examples of this step: {}", examples.join(", "))]
     NotFinite {
         /// "the loss" or "the gradient of …".
         what: String,
@@ -54,7 +54,25 @@ pub enum Error {
         step: u64,
         /// How many in a row.
         times: u64,
-        /// Source lines of the step's examples.
-        lines: Vec<u32>,
+        /// The step's examples.
+        examples: Vec<String>,
+    },
+    /// A pack of another kind than the objective learns from.
+    #[error("{path}: the pack holds {found}, expected {expected}")]
+    Kind {
+        /// The pack.
+        path: PathBuf,
+        /// What it holds.
+        found: &'static str,
+        /// What the objective needs.
+        expected: &'static str,
+    },
+    /// A file of the run folder.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
     },
 }

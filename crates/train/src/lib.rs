@@ -2,12 +2,22 @@
 //!
 //! It reads tokens, never text; writes only into its run folder; prints nothing and reads no clock but for durations.
 
+mod course;
+mod end;
 mod error;
+mod material;
+pub mod preference;
+pub mod range;
 mod run;
 pub mod schedule;
+pub mod spike;
 mod state;
 pub mod step;
+pub mod watch;
 
+pub use course::Course;
+pub use end::End;
 pub use error::Error;
-pub use run::{Abort, About, End, Start, run};
-pub use step::{StepResult, Trainer};
+pub use material::Material;
+pub use run::{Abort, About, Start, run};
+pub use step::{StepResult, Trainer, Validation};

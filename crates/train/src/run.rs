@@ -1,16 +1,22 @@
-//! The loop of a run: steps, events, checkpoints, the stop on request, and going on from a checkpoint.
+//! The loop of a run: steps, validations, checkpoints, the stop on request, and going on from a checkpoint.
 
-use crate::{Error, StepResult, Trainer, state, step};
+use crate::schedule::warmup_steps;
+use crate::spike::Usual;
+use crate::watch::{self, Curves, Finding};
+use crate::{Course, End, Error, Material, StepResult, Trainer, state, step};
 use engine::Cx;
 use model::{Adapter, Weights};
-use record::checkpoint::{self, State};
+use record::checkpoint::{self, Checkpoint, Keep, State};
 use record::event::{Event, Log};
-use record::{Recipe, RunFolder, pack};
+use record::recipe::{Objective, OnSpike};
+use record::{Recipe, RunFolder};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Skipped steps in a row after which a run gives up.
-const SKIPS_MAX: u64 = 5;
+/// Steps in a row that are no numbers, after which a run gives up.
+const LOST_MAX: u64 = 5;
+/// Spikes in a row after which they are the new level.
+const SPIKES_MAX: u64 = 5;
 
 /// How a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,23 +25,6 @@ pub enum Start {
     Fresh,
     /// From the newest whole checkpoint, or from the first step if there is none.
     Resume,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct End {
-    /// Whether all steps were done (else it was asked to stop, and saved).
-    pub finished: bool,
-    /// Steps done.
-    pub steps: u64,
-    /// Loss of the first step of the run.
-    pub loss_first: f64,
-    /// Mean loss of the last ten steps.
-    pub loss_last: f64,
-    /// Seconds of this call.
-    pub seconds: f64,
-    /// Damaged checkpoints that were passed over, with the reason.
-    pub damaged: Vec<String>,
 }
 
 /// A request to stop after the current step.
@@ -50,6 +39,8 @@ pub struct About<'a> {
 }
 
 /// Trains until the end or until `abort` is set; `see` gets every event after it was logged.
+///
+/// `adapter` is what the run begins with, also when it goes on: preferences are measured against it.
 ///
 /// # Errors
 /// The disk, a checkpoint of another run, data without a supervised token, numbers that stay non-finite.
@@ -67,61 +58,59 @@ pub fn run(
 ) -> Result<End, Error> {
     let _lock = folder.lock()?;
     let began = Instant::now();
-    let pack_sha = record::hash::sha256_file(&folder.pack())?.0;
-    let pack = pack::read(&folder.pack())?;
-    check(folder, &pack.examples, weights)?;
-    let trainer = Trainer::new(cx, weights, &pack.examples, &recipe.train, adapter);
+    let material = Material::read(folder, recipe, weights.dims.vocab)?;
+    let mut trainer = Trainer::new(cx, weights, &material, recipe, adapter);
+    if recipe.train.objective == Objective::Dpo {
+        trainer.refer(&folder.reference(), &mut |_, _| {})?;
+    }
     let log = Log::open(&folder.events())?;
-    let mut r = Run { trainer, log, folder, recipe, pack_sha, see, losses: Vec::new(), skips: 0 };
-    let (from, damaged) = r.begin(cx, about, start)?;
-    let steps = r.trainer.steps();
+    let course = Course::new(&material);
+    let mut r = Run { trainer, material: &material, course, log, folder, recipe, see, curves: Past::default() };
+    let (from, mut damaged) = r.begin(cx, about, start)?;
     let mut done = from;
-    while done < steps && !abort.load(Ordering::Relaxed) {
+    while done < r.trainer.steps() && !r.course.is_over(&recipe.train) && !abort.load(Ordering::Relaxed) {
         r.step(done)?;
         done += 1;
-        if done < steps && done.is_multiple_of(recipe.train.checkpoint_every as u64) {
+        let better = r.validate_if_due(done)?;
+        if better || (done < r.trainer.steps() && done.is_multiple_of(recipe.train.checkpoint_every as u64)) {
             r.checkpoint(done)?;
         }
     }
-    let finished = done == steps;
-    if finished {
-        r.finish(began)?;
+    if done == r.trainer.steps() || r.course.is_over(&recipe.train) {
+        r.finish(done, began, &mut damaged)?;
     } else {
         r.checkpoint(done)?;
         r.emit(Event::Interrupted { step: done })?;
     }
-    let (loss_first, loss_last) = r.first_and_last();
-    Ok(End { finished, steps: done, loss_first, loss_last, seconds: began.elapsed().as_secs_f64(), damaged })
+    let events = record::event::read(&folder.events())?.events;
+    Ok(End { steps: done, seconds: began.elapsed().as_secs_f64(), damaged, ..End::of(&events) })
 }
 
-fn check(folder: &RunFolder, examples: &[pack::Example], weights: &Weights) -> Result<(), Error> {
-    let supervised = examples.iter().map(|e| e.learned.iter().skip(1).filter(|&&l| l).count()).sum();
-    if supervised == 0 {
-        return Err(Error::Nothing { path: folder.pack(), examples: examples.len(), supervised });
-    }
-    let vocab = weights.dims.vocab;
-    for e in examples {
-        if let Some(&token) = e.ids.iter().find(|&&t| t as usize >= vocab) {
-            return Err(Error::Vocabulary { path: folder.pack(), line: e.source_line, token, vocab });
-        }
-    }
-    Ok(())
+/// What the log says of the steps so far.
+#[derive(Default)]
+struct Past {
+    losses: Vec<f64>,
+    norms: Vec<f64>,
+    validations: Vec<(u64, f64)>,
+    /// Findings that were told on the way.
+    said: Vec<String>,
 }
 
 struct Run<'a> {
     trainer: Trainer<'a>,
+    material: &'a Material,
+    course: Course,
     log: Log,
     folder: &'a RunFolder,
     recipe: &'a Recipe,
-    pack_sha: String,
     see: &'a mut dyn FnMut(&Event),
-    losses: Vec<f64>,
-    skips: u64,
+    curves: Past,
 }
 
 impl Run<'_> {
     fn emit(&mut self, event: Event) -> Result<(), Error> {
         self.log.append(&event)?;
+        self.curves.see(&event);
         (self.see)(&event);
         Ok(())
     }
@@ -133,66 +122,118 @@ impl Run<'_> {
             let latest = checkpoint::latest(&self.folder.checkpoints())?;
             damaged = latest.damaged.into_iter().map(|(path, e)| format!("{}: {e}", path.display())).collect();
             if let Some(c) = latest.checkpoint {
-                let other =
-                    |what, found: &str, expected: String| Error::Other { path: c.path.clone(), what, found: found.into(), expected };
-                if c.state.fingerprint != self.recipe.fingerprint() {
-                    return Err(other("settings", &c.state.fingerprint, self.recipe.fingerprint()));
-                }
-                if c.state.pack != self.pack_sha {
-                    return Err(other("data", &c.state.pack, self.pack_sha.clone()));
-                }
-                self.log.truncate_to(c.state.events_bytes)?;
-                state::load(&mut self.trainer, &c.path)?;
-                self.trainer.updates = c.state.optimizer_step;
-                self.losses = logged_losses(self.folder)?;
-                self.emit(Event::Resumed { step: c.state.step })?;
+                self.go_on(&c)?;
                 return Ok((c.state.step, damaged));
             }
         }
         self.log.truncate_to(0)?;
-        let event = Event::Started {
+        self.emit(self.started(cx, about))?;
+        if self.material.replayed() > 0 {
+            let (examples, replay) = (self.material.units() as u64, self.material.replayed() as u64);
+            self.emit(Event::Mixed { examples, replay, share: self.recipe.data.replay_weight })?;
+        }
+        self.validate_if_due(0)?;
+        if self.recipe.train.on_spike == OnSpike::Rewind {
+            // A spike before the first checkpoint has somewhere to go back to.
+            self.checkpoint(0)?;
+        }
+        Ok((0, damaged))
+    }
+
+    fn go_on(&mut self, c: &Checkpoint) -> Result<(), Error> {
+        let other =
+            |what, found: &str, expected: &str| Error::Other { path: c.path.clone(), what, found: found.into(), expected: expected.into() };
+        let fingerprint = self.recipe.fingerprint();
+        if c.state.fingerprint != fingerprint {
+            return Err(other("settings", &c.state.fingerprint, &fingerprint));
+        }
+        if c.state.pack != self.material.sha {
+            return Err(other("data", &c.state.pack, &self.material.sha));
+        }
+        self.course = Course::load(&c.path, self.material)?;
+        self.log.truncate_to(c.state.events_bytes)?;
+        state::load(&mut self.trainer, &c.path, c.state.optimizer_step)?;
+        record::event::read(&self.folder.events())?.events.iter().for_each(|event| self.curves.see(event));
+        self.emit(Event::Resumed { step: c.state.step })
+    }
+
+    fn started(&self, cx: &Cx, about: &About) -> Event {
+        Event::Started {
             time: about.time,
             program: about.program.into(),
             base: self.recipe.model.base.clone(),
             fingerprint: self.recipe.fingerprint(),
-            pack: self.pack_sha.clone(),
-            examples: self.trainer.examples().len() as u64,
+            pack: self.material.sha.clone(),
+            examples: (self.material.units() + self.material.replayed()) as u64,
             steps: self.trainer.steps(),
             parameters: self.trainer.adapter.params.len() as u64,
             threads: cx.threads() as u32,
-        };
-        self.emit(event)?;
-        Ok((0, damaged))
+        }
     }
 
     fn step(&mut self, number: u64) -> Result<(), Error> {
         let began = Instant::now();
-        let r = self.trainer.step(number);
-        if let Some(what) = &r.not_finite {
-            self.skips += 1;
-            if self.skips >= SKIPS_MAX {
-                return Err(Error::NotFinite {
-                    what: what.clone(),
-                    step: number + 1,
-                    times: self.skips,
-                    lines: self.trainer.lines(number),
-                });
+        let result = self.trainer.measure(number);
+        let t = &self.recipe.train;
+        if let Some(what) = &result.not_finite {
+            self.course.lost += 1;
+            if self.course.lost >= LOST_MAX {
+                let examples = self.material.names(self.recipe, number);
+                return Err(Error::NotFinite { what: what.clone(), step: number + 1, times: self.course.lost, examples });
             }
-            let reason = format!("{what} is not finite; examples: lines {:?}", self.trainer.lines(number));
-            return self.emit(Event::Skipped { step: number + 1, reason });
+            return self.leave_out(number, format!("{what} is not finite"));
         }
-        self.skips = 0;
-        self.losses.push(r.loss);
-        self.emit(self.event(number, &r, began))
+        self.course.lost = 0;
+        match self.course.usual.judge(result.loss, result.grad_norm, t.spike) {
+            None => self.course.spikes = 0,
+            Some(spike) => {
+                self.course.spikes += 1;
+                let examples = self.material.names(self.recipe, number);
+                if self.course.spikes > SPIKES_MAX {
+                    let reason = format!("{spike}, for the {}th step in a row: it is taken for the new level", self.course.spikes);
+                    self.course.usual = Usual::default();
+                    self.emit(Event::Spike { step: number + 1, reason, examples })?;
+                } else if t.on_spike == OnSpike::Keep {
+                    self.emit(Event::Spike { step: number + 1, reason: spike.to_string(), examples })?;
+                } else {
+                    return self.leave_out(number, spike.to_string());
+                }
+            }
+        }
+        self.course.usual.learn(result.loss, result.grad_norm);
+        let lr = self.trainer.rate(number);
+        self.trainer.update(&result, lr);
+        self.emit(self.event(number, &result, lr, began))?;
+        match result.preference {
+            Some((margin, preferred)) => self.emit(Event::Preference { step: number + 1, margin, preferred }),
+            None => Ok(()),
+        }
     }
 
-    fn event(&self, number: u64, r: &StepResult, began: Instant) -> Event {
-        let per_epoch = step::per_epoch(&self.recipe.train, self.trainer.examples().len());
+    /// Passes a step over; where the recipe wants it, undoes all updates since the last checkpoint too.
+    ///
+    /// The run never goes back in its data: it goes on after this step, so it cannot meet the same spike for ever.
+    fn leave_out(&mut self, number: u64, reason: String) -> Result<(), Error> {
+        let (step, examples) = (number + 1, self.material.names(self.recipe, number));
+        let back = match self.recipe.train.on_spike {
+            OnSpike::Rewind => checkpoint::latest(&self.folder.checkpoints())?.checkpoint,
+            OnSpike::Skip | OnSpike::Keep => None,
+        };
+        let Some(c) = back else {
+            return self.emit(Event::Skipped { step, reason, examples });
+        };
+        state::load(&mut self.trainer, &c.path, c.state.optimizer_step)?;
+        self.emit(Event::Rewound { step, to: c.state.step, reason, examples })?;
+        // From here on this is the last checkpoint: an interruption does not undo the way back.
+        self.checkpoint(step)
+    }
+
+    fn event(&self, number: u64, r: &StepResult, lr: f64, began: Instant) -> Event {
         Event::Step {
             step: number + 1,
-            epoch: (number + 1) as f64 / per_epoch as f64,
+            epoch: (number + 1) as f64 / self.per_epoch() as f64,
             loss: r.loss,
-            lr: r.lr,
+            lr,
             grad_norm: r.grad_norm,
             supervised_tokens: r.supervised as u64,
             computed_tokens: r.computed as u64,
@@ -201,41 +242,123 @@ impl Run<'_> {
         }
     }
 
+    fn per_epoch(&self) -> u64 {
+        step::per_epoch(&self.recipe.train, self.material.units())
+    }
+
+    /// Validates where the recipe wants it after `done` steps; whether it was the best one.
+    fn validate_if_due(&mut self, done: u64) -> Result<bool, Error> {
+        let every = match u64::from(self.recipe.train.validate_every) {
+            0 => self.per_epoch(),
+            every => every,
+        };
+        let last = done == self.trainer.steps();
+        if !(last || done.is_multiple_of(every)) {
+            return Ok(false);
+        }
+        let mut better = false;
+        if self.recipe.validates() {
+            better = self.validate(done)?;
+        }
+        if done > 0 && !last && !self.course.is_over(&self.recipe.train) {
+            self.advise(done, &[Finding::Diverging, Finding::Overfitting])?;
+        }
+        Ok(better)
+    }
+
+    fn validate(&mut self, done: u64) -> Result<bool, Error> {
+        let began = Instant::now();
+        let found = self.trainer.validate();
+        // The model as it came is told, but it is no result of the run.
+        let best = done > 0 && self.course.validated(done, found.loss);
+        if !found.loss.is_finite() {
+            let reason = "the validation loss is not finite".to_string();
+            self.emit(Event::Skipped { step: done, reason, examples: Vec::new() })?;
+        } else {
+            let examples = (self.material.validation.len() / self.material.width()) as u64;
+            let validation_ms = began.elapsed().as_secs_f64() * 1e3;
+            let supervised_tokens = found.supervised as u64;
+            self.emit(Event::Validation { step: done, loss: found.loss, examples, supervised_tokens, best, validation_ms })?;
+        }
+        if let Some(b) = self.course.best.filter(|_| self.course.is_over(&self.recipe.train)) {
+            let validations = u64::from(self.course.worse);
+            self.emit(Event::EarlyStop { step: done, best_step: b.step, best_loss: b.loss(), validations })?;
+        }
+        Ok(best)
+    }
+
+    /// Tells what the curves say, of `findings` those that were not told on the way.
+    fn advise(&mut self, done: u64, findings: &[Finding]) -> Result<(), Error> {
+        let t = &self.recipe.train;
+        let warmup = warmup_steps(t.warmup, self.trainer.steps()) as usize;
+        let Past { losses, norms, validations, .. } = &self.curves;
+        let all = watch::watch(&Curves { losses, norms, validations, lr: t.lr, warmup });
+        let last = done == self.trainer.steps() || self.course.is_over(t);
+        for advice in all.into_iter().filter(|advice| findings.contains(&advice.finding)) {
+            let finding = advice.finding.name().to_string();
+            if last || !self.curves.said.contains(&finding) {
+                self.emit(Event::Advice { step: done, finding, text: advice.text, lr: advice.lr })?;
+            }
+        }
+        Ok(())
+    }
+
     fn checkpoint(&mut self, done: u64) -> Result<(), Error> {
-        let per_epoch = step::per_epoch(&self.recipe.train, self.trainer.examples().len());
         let draft = checkpoint::begin(&self.folder.checkpoints(), done, state::bytes(&self.trainer))?;
-        state::save(&self.trainer, draft.path())?;
+        state::save(&self.trainer, &self.course, draft.path())?;
         self.log.sync()?;
         let state = State {
             step: done,
-            epoch: done / per_epoch,
-            cursor: done % per_epoch * self.recipe.train.batch as u64,
+            epoch: done / self.per_epoch(),
+            cursor: done % self.per_epoch() * self.recipe.train.batch as u64,
             events_bytes: self.log.bytes(),
             optimizer_step: self.trainer.updates,
             fingerprint: self.recipe.fingerprint(),
-            pack: self.pack_sha.clone(),
+            pack: self.material.sha.clone(),
         };
-        let c = draft.commit(&state, self.recipe.train.keep)?;
+        let keep = Keep { newest: self.recipe.train.keep, also: self.course.best.map(|best| best.step) };
+        let c = draft.commit(&state, keep)?;
         let path = c.path.strip_prefix(self.folder.path()).unwrap_or(&c.path).display().to_string();
         self.emit(Event::Checkpoint { step: done, path })
     }
 
-    /// Writes the final adapter beside its place, then renames: it is there whole or not at all.
-    fn finish(&mut self, began: Instant) -> Result<(), Error> {
-        let steps = self.trainer.steps();
-        self.checkpoint(steps)?;
-        record::atomic::replace_folder(&self.folder.adapter(), &mut |draft| self.trainer.adapter.save(draft).map_err(Error::from))?;
-        let (loss_first, loss_last) = self.first_and_last();
-        self.emit(Event::Finished { steps, loss_first, loss_last, seconds: began.elapsed().as_secs_f64() })
-    }
-
-    fn first_and_last(&self) -> (f64, f64) {
-        let last = &self.losses[self.losses.len().saturating_sub(10)..];
-        (self.losses.first().copied().unwrap_or(0.0), last.iter().sum::<f64>() / last.len().max(1) as f64)
+    /// Writes the best adapter, or the last one without validation, beside its place, then renames: it is there whole or
+    /// not at all.
+    fn finish(&mut self, done: u64, began: Instant, damaged: &mut Vec<String>) -> Result<(), Error> {
+        self.checkpoint(done)?;
+        self.advise(done, &[Finding::Diverging, Finding::Noisy, Finding::Flat, Finding::Overfitting])?;
+        let mut step = done;
+        if let Some(best) = self.course.best.filter(|best| best.step != done) {
+            match checkpoint::at(&self.folder.checkpoints(), best.step) {
+                Ok(c) => {
+                    state::load(&mut self.trainer, &c.path, c.state.optimizer_step)?;
+                    step = best.step;
+                }
+                Err(cause) => damaged.push(format!("the best one, of step {}, so the last one is the result: {cause}", best.step)),
+            }
+        }
+        let adapter = &self.trainer.adapter;
+        record::atomic::replace_folder(&self.folder.adapter(), &mut |draft| adapter.save(draft).map_err(Error::from))?;
+        let validation_loss = self.curves.validations.iter().rev().find(|(at, _)| *at == step).map(|(_, loss)| *loss);
+        self.emit(Event::Published { step, validation_loss })?;
+        let losses = &self.curves.losses;
+        let last = &losses[losses.len().saturating_sub(10)..];
+        let loss_first = losses.first().copied().unwrap_or(0.0);
+        let loss_last = last.iter().sum::<f64>() / last.len().max(1) as f64;
+        self.emit(Event::Finished { steps: done, loss_first, loss_last, seconds: began.elapsed().as_secs_f64() })
     }
 }
 
-fn logged_losses(folder: &RunFolder) -> Result<Vec<f64>, Error> {
-    let events = record::event::read(&folder.events())?.events;
-    Ok(events.iter().filter_map(|e| if let Event::Step { loss, .. } = e { Some(*loss) } else { None }).collect())
+impl Past {
+    fn see(&mut self, event: &Event) {
+        match event {
+            Event::Step { loss, grad_norm, .. } => {
+                self.losses.push(*loss);
+                self.norms.push(*grad_norm);
+            }
+            Event::Validation { step, loss, .. } => self.validations.push((*step, *loss)),
+            Event::Advice { finding, .. } => self.said.push(finding.clone()),
+            _ => {}
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! What a checkpoint holds of the numbers: the adapter and both moments, under PEFT's tensor names.
+//! What a checkpoint holds: what is trained and both moments, under the names that its files have, and the course of the run.
 
-use crate::{Error, Trainer};
+use crate::{Course, Error, Trainer};
 use model::adapter::{read_flat, write_flat};
 use std::path::Path;
 
@@ -12,19 +12,20 @@ pub fn bytes(t: &Trainer) -> u64 {
     (3 * t.adapter.params.len() * size_of::<f32>() + 256 * 1024) as u64
 }
 
-/// Writes the numbers into `folder`.
-pub fn save(t: &Trainer, folder: &Path) -> Result<(), Error> {
+/// Writes the numbers and the course into `folder`.
+pub fn save(t: &Trainer, course: &Course, folder: &Path) -> Result<(), Error> {
     t.adapter.save(folder)?;
     write_flat(&folder.join(FIRST), &t.adapter.places, &t.m)?;
     write_flat(&folder.join(SECOND), &t.adapter.places, &t.v)?;
-    Ok(())
+    course.save(folder)
 }
 
-/// Reads what [`save`] wrote.
-pub fn load(t: &mut Trainer, folder: &Path) -> Result<(), Error> {
+/// Reads the numbers that [`save`] wrote; `updates` is what the checkpoint's state says.
+pub fn load(t: &mut Trainer, folder: &Path, updates: u64) -> Result<(), Error> {
     let places = t.adapter.places.clone();
-    t.adapter.params = read_flat(&folder.join(model::adapter::WEIGHTS_FILE), &places)?;
+    t.adapter.params = read_flat(&folder.join(t.adapter.file()), &places)?;
     t.m = read_flat(&folder.join(FIRST), &places)?;
     t.v = read_flat(&folder.join(SECOND), &places)?;
+    t.updates = updates;
     Ok(())
 }

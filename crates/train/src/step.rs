@@ -1,22 +1,27 @@
-//! One optimizer step: which examples, their micro-batches, the gradient, the update.
+//! One optimizer step: which examples, their micro-batches, the gradient; then, if nothing speaks against it, the update.
 
+use crate::preference::{Pair, Reference};
 use crate::schedule::{rate, warmup_steps};
+use crate::{Error, Material};
 use engine::Cx;
 use engine::ops::adamw;
-use model::batch::{SHARED_TOKENS_MIN, Sequence, Sharing, micro_batches};
-use model::decoder::{Limits, Room, Scale, loss_and_gradient};
+use model::batch::{Noise, Rules, SHARED_TOKENS_MIN, Sequence, Sharing, micro_batches, micro_batches_of_units};
+use model::decoder::{self, Limits, Room, Scale};
 use model::places::Trained;
-use model::random::{Stream, order};
-use model::{Adapter, MicroBatch, Weights};
+use model::preference as dpo;
+use model::{Adapter, Dims, MicroBatch, Weights};
+use record::Recipe;
 use record::pack::Example;
-use record::recipe::Train;
+use record::recipe::Objective;
+
+pub use crate::material::{per_epoch, steps_of};
 
 /// Everything that a run changes, and what it reads.
 pub struct Trainer<'a> {
     cx: &'a Cx,
     weights: &'a Weights,
-    examples: &'a [Example],
-    settings: &'a Train,
+    material: &'a Material,
+    recipe: &'a Recipe,
     /// The adapter under training.
     pub adapter: Adapter,
     /// First moment of every parameter.
@@ -27,15 +32,17 @@ pub struct Trainer<'a> {
     pub updates: u64,
     grads: Vec<f32>,
     room: Room,
+    /// Of the validation examples; empty where pairs are validated.
+    validation: Vec<MicroBatch>,
+    /// Empty unless preferences are learned.
+    reference: Reference,
 }
 
-/// What a step did.
+/// What a step found; the gradient waits for [`Trainer::update`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResult {
-    /// Mean loss of the supervised tokens.
+    /// Mean loss of the supervised tokens, or of the pairs.
     pub loss: f64,
-    /// Learning rate.
-    pub lr: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
     /// Supervised tokens.
@@ -44,26 +51,53 @@ pub struct StepResult {
     pub computed: usize,
     /// Tokens without sharing.
     pub unshared: usize,
-    /// Set when nothing was updated because this was not finite.
+    /// Of pairs: how much more the chosen answers are preferred than at the start, on average, and the share of pairs
+    /// where they are.
+    pub preference: Option<(f64, f64)>,
+    /// What is not finite, if something is.
     pub not_finite: Option<String>,
 }
 
+/// The loss of the validation examples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    pub loss: f64,
+    pub supervised: usize,
+}
+
 impl<'a> Trainer<'a> {
-    /// Prepares buffers for the largest micro-batch of the whole run; nothing is allocated later.
-    pub fn new(cx: &'a Cx, weights: &'a Weights, examples: &'a [Example], settings: &'a Train, adapter: Adapter) -> Trainer<'a> {
+    /// Prepares buffers for the largest micro-batch of the whole run, validation included; nothing is allocated later.
+    pub fn new(cx: &'a Cx, weights: &'a Weights, material: &'a Material, recipe: &'a Recipe, adapter: Adapter) -> Trainer<'a> {
+        Trainer::for_steps(steps_of(&recipe.train, material.units()), cx, weights, material, recipe, adapter)
+    }
+
+    /// As [`Trainer::new`], for the first `steps` steps, whatever the recipe says of their number.
+    pub fn for_steps(
+        steps: u64,
+        cx: &'a Cx,
+        weights: &'a Weights,
+        material: &'a Material,
+        recipe: &'a Recipe,
+        adapter: Adapter,
+    ) -> Trainer<'a> {
         let n = adapter.params.len();
-        let room = Room::new(&weights.dims, &adapter.places, limits(settings, examples));
-        Trainer { cx, weights, examples, settings, adapter, m: vec![0.0; n], v: vec![0.0; n], updates: 0, grads: vec![0.0; n], room }
+        let d = &weights.dims;
+        let pairs = recipe.train.objective == Objective::Dpo;
+        let validation = if pairs { Vec::new() } else { batches_of(recipe, d, material.validation.iter()) };
+        let room = Room::new(d, &adapter.places, limits(recipe, d, material, steps));
+        let (m, v, grads) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        let reference = Reference::default();
+        Trainer { cx, weights, material, recipe, adapter, m, v, updates: 0, grads, room, validation, reference }
     }
 
     /// The data.
-    pub fn examples(&self) -> &[Example] {
-        self.examples
+    pub fn material(&self) -> &Material {
+        self.material
     }
 
     /// Steps of the whole run.
     pub fn steps(&self) -> u64 {
-        steps_of(self.settings, self.examples.len())
+        steps_of(&self.recipe.train, self.material.units())
     }
 
     /// Bytes of activations, gradients and optimizer state.
@@ -71,51 +105,128 @@ impl<'a> Trainer<'a> {
         self.room.bytes() + 4 * self.adapter.params.len() * size_of::<f32>()
     }
 
-    /// Does step number `step` (from 0).
-    pub fn step(&mut self, step: u64) -> StepResult {
-        let all = batches(self.settings, self.examples, step);
-        let supervised: usize = all.iter().map(|b| b.supervised).sum();
-        let scale = 1.0 / supervised.max(1) as f64;
-        let examples = 1.0 / self.lines(step).len().max(1) as f64;
-        self.grads.fill(0.0);
-        let mut sum = 0.0;
-        for batch in &all {
-            sum += loss_and_gradient(
-                self.cx,
-                self.weights,
-                &self.adapter,
-                &mut self.room,
-                batch,
-                Scale { tokens: scale, examples },
-                &mut self.grads,
-            )
-            .sum;
+    /// Finds out how likely the model as it is now holds every answer: what preferences are measured against.
+    ///
+    /// Reads it where it was written for these packs, else computes and writes it; `tell(done, of)` counts pairs.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn refer(&mut self, path: &std::path::Path, tell: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
+        if let Some(known) = Reference::load(path, self.material) {
+            self.reference = known;
+            return Ok(());
         }
-        let grad_norm = adamw::norm(&self.grads);
-        let s = self.settings;
-        let steps = self.steps();
-        let lr = rate(s.schedule, s.lr, warmup_steps(s.warmup, steps), steps, step);
-        let mut result = StepResult {
-            loss: sum * scale,
-            lr,
-            grad_norm,
-            supervised,
-            computed: all.iter().map(|b| b.tokens.len()).sum(),
-            unshared: all.iter().map(|b| b.unshared).sum(),
-            not_finite: None,
+        let (train, validation) = (self.material.sequences(), self.material.validation.as_slice());
+        let of = (train.len() + validation.len()) / 2;
+        let mut all = |sequences: &[Example], from: usize| self.log_probabilities(sequences, &mut |done| tell(from + done, of));
+        let reference = Reference { train: all(train, 0), validation: all(validation, train.len() / 2) };
+        reference.save(path, self.material)?;
+        self.reference = reference;
+        Ok(())
+    }
+
+    /// Log-probabilities of the answers of every pair; `tell` hears how many pairs are done.
+    fn log_probabilities(&mut self, sequences: &[Example], tell: &mut dyn FnMut(usize)) -> Vec<Pair> {
+        let mut found = vec![[0.0; 2]; sequences.len() / 2];
+        let mut done = 0;
+        for (batch, units) in pairs_of(self.recipe, &self.weights.dims, sequences.chunks_exact(2)) {
+            let logps = dpo::log_probabilities(self.cx, self.weights, &self.adapter, &mut self.room, &batch);
+            units.iter().zip(logps.chunks_exact(2)).for_each(|(&unit, pair)| found[unit] = [pair[0], pair[1]]);
+            done += units.len();
+            tell(done);
+        }
+        found
+    }
+
+    /// Computes loss and gradient of step number `step` (from 0).
+    pub fn measure(&mut self, step: u64) -> StepResult {
+        self.grads.fill(0.0);
+        let mut result = match self.recipe.train.objective {
+            Objective::Sft => self.answers(step),
+            Objective::Dpo => self.pairs(step),
         };
+        result.grad_norm = adamw::norm(&self.grads);
         if !result.loss.is_finite() {
             result.not_finite = Some("the loss".into());
-        } else if !grad_norm.is_finite() {
+        } else if !result.grad_norm.is_finite() {
             result.not_finite = Some(self.first_not_finite());
-        } else {
-            // As torch.nn.utils.clip_grad_norm_.
-            let clip = if s.clip > 0.0 { (s.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-            let settings = adamw::Settings { beta1: s.betas[0], beta2: s.betas[1], eps: s.eps, weight_decay: s.weight_decay };
-            self.updates += 1;
-            adamw::step(self.cx, &mut self.adapter.params, &mut self.m, &mut self.v, &self.grads, &settings, lr, self.updates, clip);
         }
         result
+    }
+
+    fn answers(&mut self, step: u64) -> StepResult {
+        let mut all = batches(self.recipe, &self.weights.dims, self.material, step);
+        let supervised: usize = all.iter().map(|b| b.supervised).sum();
+        let examples: usize = all.iter().map(|b| b.rows.len()).sum();
+        let scale = Scale { tokens: 1.0 / supervised.max(1) as f64, examples: 1.0 / examples.max(1) as f64 };
+        let mut loss = 0.0;
+        for batch in &mut all {
+            batch.noise = Some(Noise { seed: self.recipe.train.seed, step });
+            let part = decoder::loss_and_gradient(self.cx, self.weights, &self.adapter, &mut self.room, batch, scale, &mut self.grads);
+            loss += scale.tokens * part.sum + scale.examples * part.balance;
+        }
+        let computed = all.iter().map(|b| b.tokens.len()).sum();
+        let unshared = all.iter().map(|b| b.unshared).sum();
+        StepResult { loss, grad_norm: 0.0, supervised, computed, unshared, preference: None, not_finite: None }
+    }
+
+    fn pairs(&mut self, step: u64) -> StepResult {
+        let chosen = self.material.chosen(self.recipe, step);
+        let all = pairs_of(self.recipe, &self.weights.dims, chosen.iter().map(|&unit| self.material.unit(unit)));
+        let (scale, beta) = (1.0 / chosen.len() as f64, self.recipe.train.beta);
+        let (mut loss, mut margin, mut preferred) = (0.0, 0.0, 0.0);
+        let (mut supervised, mut computed, mut unshared) = (0, 0, 0);
+        for (mut batch, units) in all {
+            batch.noise = Some(Noise { seed: self.recipe.train.seed, step });
+            let start: Vec<f64> = units.iter().flat_map(|&unit| self.reference.train[chosen[unit]]).collect();
+            let (cx, w, a, room) = (self.cx, self.weights, &self.adapter, &mut self.room);
+            let part = dpo::loss_and_gradient(cx, w, a, room, &batch, &start, beta, scale, &mut self.grads);
+            loss += scale * (part.sum + part.balance / 2.0);
+            margin += scale * part.margins.iter().sum::<f64>();
+            preferred += scale * part.margins.iter().filter(|m| **m > 0.0).count() as f64;
+            supervised += batch.supervised;
+            computed += batch.tokens.len();
+            unshared += batch.unshared;
+        }
+        StepResult { loss, grad_norm: 0.0, supervised, computed, unshared, preference: Some((margin, preferred)), not_finite: None }
+    }
+
+    /// The learning rate of step `step`.
+    pub fn rate(&self, step: u64) -> f64 {
+        let (t, steps) = (&self.recipe.train, self.steps());
+        rate(t.schedule, t.lr, warmup_steps(t.warmup, steps), steps, step)
+    }
+
+    /// Moves the parameters along the gradient of `result`, which must be the last one measured and finite.
+    pub fn update(&mut self, result: &StepResult, lr: f64) {
+        let t = &self.recipe.train;
+        // As torch.nn.utils.clip_grad_norm_.
+        let clip = if t.clip > 0.0 { (t.clip / (result.grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        let settings = adamw::Settings { beta1: t.betas[0], beta2: t.betas[1], eps: t.eps, weight_decay: t.weight_decay };
+        self.updates += 1;
+        adamw::step(self.cx, &mut self.adapter.params, &mut self.m, &mut self.v, &self.grads, &settings, lr, self.updates, clip);
+    }
+
+    /// The mean loss of the validation examples with the parameters as they are; forward alone, in the same buffers.
+    pub fn validate(&mut self) -> Validation {
+        if self.recipe.train.objective == Objective::Dpo {
+            return self.validate_pairs();
+        }
+        let supervised: usize = self.validation.iter().map(|b| b.supervised).sum();
+        let mut sum = 0.0;
+        for batch in &self.validation {
+            sum += decoder::loss(self.cx, self.weights, &self.adapter, &mut self.room, batch).sum;
+        }
+        Validation { loss: sum / supervised.max(1) as f64, supervised }
+    }
+
+    fn validate_pairs(&mut self) -> Validation {
+        let material = self.material;
+        let (all, beta) = (&material.validation, self.recipe.train.beta);
+        let now = self.log_probabilities(all, &mut |_| {});
+        let both = now.iter().zip(&self.reference.validation);
+        let sum: f64 = both.map(|(now, start)| dpo::judge(*now, *start, beta).loss).sum();
+        Validation { loss: sum / now.len().max(1) as f64, supervised: all.iter().map(|e| sequence(e).supervised()).sum() }
     }
 
     fn first_not_finite(&self) -> String {
@@ -125,54 +236,54 @@ impl<'a> Trainer<'a> {
             None => "the norm of the gradient".into(),
         }
     }
-
-    /// Source lines of the examples of a step.
-    pub fn lines(&self, step: u64) -> Vec<u32> {
-        chosen(self.settings, self.examples.len(), step).into_iter().map(|i| self.examples[i].source_line).collect()
-    }
 }
 
-/// Room for every micro-batch of the whole run.
-pub fn limits(settings: &Train, examples: &[Example]) -> Limits {
-    let mut limits = Limits::NONE;
-    for step in 0..steps_of(settings, examples.len()) {
-        batches(settings, examples, step).iter().for_each(|b| limits.widen(b));
+/// What a room must be made for: every micro-batch of the first `steps` steps, and of validation.
+pub fn limits(recipe: &Recipe, d: &Dims, material: &Material, steps: u64) -> Limits {
+    let mut limits = Limits { balance: recipe.train.router_loss, ..Limits::NONE };
+    if recipe.train.objective == Objective::Dpo {
+        for sequences in [material.sequences(), &material.validation] {
+            pairs_of(recipe, d, sequences.chunks_exact(2)).iter().for_each(|(b, _)| limits.widen(b));
+        }
+        for step in 0..steps {
+            pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().for_each(|(b, _)| limits.widen(b));
+        }
+        return limits;
+    }
+    batches_of(recipe, d, material.validation.iter()).iter().for_each(|b| limits.widen(b));
+    for step in 0..steps {
+        batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b));
     }
     limits
 }
 
-/// Steps of a run over `examples` examples, one at least.
-pub fn steps_of(s: &Train, examples: usize) -> u64 {
-    ((per_epoch(s, examples) as f64 * s.epochs).round() as u64).max(1)
+fn sequence(example: &Example) -> Sequence<'_> {
+    Sequence { ids: &example.ids, learned: &example.learned }
 }
 
-/// Steps of one pass over the data; the last may have fewer examples.
-pub fn per_epoch(s: &Train, examples: usize) -> u64 {
-    examples.div_ceil(s.batch as usize) as u64
+fn rules(recipe: &Recipe, d: &Dims) -> Rules {
+    // What dropout drops in a shared prefix would be dropped for all of its examples.
+    let share = recipe.train.share_prefix && recipe.adapter.dropout == 0.0;
+    Rules { sharing: if share { Sharing::From(SHARED_TOKENS_MIN) } else { Sharing::None }, long_from: d.long_from() }
 }
 
-/// Indices of the examples of a step: each pass has its own random order.
-fn chosen(s: &Train, examples: usize, step: u64) -> Vec<usize> {
-    let (epoch, within) = (step / per_epoch(s, examples), (step % per_epoch(s, examples)) as usize);
-    let from = within * s.batch as usize;
-    let order = order(s.seed, Stream::Order(epoch as u32), examples);
-    order[from..examples.min(from + s.batch as usize)].to_vec()
+/// The micro-batches of a step.
+fn batches(recipe: &Recipe, d: &Dims, material: &Material, step: u64) -> Vec<MicroBatch> {
+    batches_of(recipe, d, material.chosen(recipe, step).into_iter().flat_map(|unit| material.unit(unit)))
 }
 
-fn batches(s: &Train, examples: &[Example], step: u64) -> Vec<MicroBatch> {
-    let sharing = if s.share_prefix { Sharing::From(SHARED_TOKENS_MIN) } else { Sharing::None };
-    let of = |i: usize| Sequence { ids: &examples[i].ids, learned: &examples[i].learned };
-    let all: Vec<Sequence> = chosen(s, examples.len(), step).into_iter().map(of).collect();
-    micro_batches(&all, sharing, s.micro_tokens as usize)
+fn batches_of<'a>(recipe: &Recipe, d: &Dims, examples: impl Iterator<Item = &'a Example>) -> Vec<MicroBatch> {
+    let all: Vec<Sequence> = examples.map(sequence).collect();
+    micro_batches(&all, rules(recipe, d), recipe.train.micro_tokens as usize)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The pairs of a step.
+fn pairs_at<'a>(recipe: &Recipe, material: &'a Material, step: u64) -> impl Iterator<Item = &'a [Example]> {
+    material.chosen(recipe, step).into_iter().map(|unit| material.unit(unit))
+}
 
-    #[test]
-    fn half_a_pass_is_half_its_steps() {
-        let steps = |epochs: f64, examples| steps_of(&Train { epochs, batch: 4, ..record::Recipe::default().train }, examples);
-        assert_eq!([steps(1.0, 9), steps(2.0, 9), steps(1.5, 16), steps(0.01, 9)], [3, 6, 6, 1]);
-    }
+/// Micro-batches of whole pairs, and which of them each holds.
+fn pairs_of<'a>(recipe: &Recipe, d: &Dims, pairs: impl Iterator<Item = &'a [Example]>) -> Vec<(MicroBatch, Vec<usize>)> {
+    let units: Vec<Vec<Sequence>> = pairs.map(|pair| pair.iter().map(sequence).collect()).collect();
+    micro_batches_of_units(&units, rules(recipe, d), recipe.train.micro_tokens as usize)
 }

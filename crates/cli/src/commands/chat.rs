@@ -50,13 +50,20 @@ pub fn run(args: &ChatArgs, ui: &mut Ui) -> Result<(), Fault> {
     }
     let name = run.as_ref().map_or(args.who.as_str(), |(_, recipe)| &recipe.model.base);
     let model = place::model(name, ui)?;
-    let ready = flow::load(&model, args.threads, ui)?;
-    let adapter = run.as_ref().map(|(run, _)| flow::adapter_of(&ready, run)).transpose()?;
+    let ready = match &run {
+        None => flow::load(&model, args.threads, ui)?,
+        Some((_, recipe)) => {
+            let mut ready = flow::load_as_trained(recipe, &model, args.threads, ui)?;
+            flow::pin(&mut ready.folder, recipe);
+            ready
+        }
+    };
+    let tuned = run.as_ref().map(|(run, _)| flow::tuned_of(&ready, run)).transpose()?;
 
     // Plan: a run is asked as it was trained.
     let trained = run.as_ref().map(|(run, _)| record::pack::read(&run.pack())).transpose()?.and_then(|pack| pack.meta.system);
     let system = args.system.clone().or(trained);
-    let mut talk = Talk::new(&ready, adapter, system.as_deref(), args.max_new_tokens as usize);
+    let mut talk = Talk::new(&ready, tuned, system.as_deref(), args.max_new_tokens as usize);
     let forgets = run.is_some() && !args.remember;
 
     // Do.

@@ -31,7 +31,8 @@ pub fn run(args: &EvalArgs, ui: &mut Ui) -> Result<(), Fault> {
     let path = place::model(&recipe.model.base, ui)?;
 
     // Plan.
-    let ready = flow::load(&path, args.threads, ui)?;
+    let mut ready = flow::load_as_trained(&recipe, &path, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     let prepared = flow::prepare(&recipe, &ready.folder)?;
 
     // Do.

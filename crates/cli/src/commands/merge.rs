@@ -54,7 +54,8 @@ pub fn run(args: &MergeArgs, ui: &mut Ui) -> Result<(), Fault> {
     };
 
     // Plan: the held-out examples are what the result is compared on.
-    let ready = flow::load(&path, args.threads, ui)?;
+    let mut ready = flow::load_as_trained(&recipe, &path, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     let prepared = flow::prepare(&recipe, &ready.folder)?;
 
     // Do.

@@ -66,30 +66,29 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         place::require_empty(out)?;
     }
     let path = place::model(&recipe.model.base, ui)?;
-    let folder = Folder::open(&path)?;
+    let mut folder = Folder::open(&path)?;
+    flow::pin(&mut folder, &recipe);
 
     // Plan.
     show::settings(&recipe).iter().for_each(|line| ui.tell(line));
     let prepared = flow::prepare(&recipe, &folder)?;
     ui.prepared(&prepared);
-    let adapter = model::Adapter::new(&folder.dims, flow::adapter_config(&recipe, &recipe.model.base), recipe.train.seed)?;
-    let steps = train::step::steps_of(&recipe.train, prepared.packed.len());
+    let parameters = flow::parameters(&recipe, &folder.dims)?;
+    let steps = train::step::steps_of(&recipe.train, prepared.units());
     if args.dry_run {
         let f = &prepared.facts;
-        ui.say(format!(
-            "\nIt would take {steps} steps and train {} parameters. Nothing was written.",
-            show::count(adapter.params.len() as u64)
-        ));
+        ui.say(format!("\nIt would take {steps} steps and train {} parameters. Nothing was written.", show::count(parameters as u64)));
         ui.json(json!({
-            "dry_run": true, "steps": steps, "parameters": adapter.params.len(), "examples": f.examples, "tokens": f.tokens,
+            "dry_run": true, "steps": steps, "parameters": parameters, "examples": f.examples, "tokens": f.tokens,
             "supervised_tokens": f.learned_tokens, "too_long": f.too_long.len(), "held_out": prepared.held_out.len(),
+            "pairs": f.pairs, "replay": prepared.replay.len() / prepared.kind.width(),
+            "validation": prepared.validation.len() / prepared.kind.width(), "rewritten": f.rewritten.len(), "notes": recipe.notes(),
         }));
         ui.next(&[(again(args), "train it")]);
         return Ok(());
     }
-    drop(adapter);
     let free = memory::free();
-    let room = flow::foresee(&recipe, &folder, &prepared.packed, args.threads, free)?;
+    let room = flow::foresee(&recipe, &folder, &prepared.material(), args.threads, free)?;
     if args.plan {
         foreseen(args, &room.plan, free, ui);
         return Ok(());
@@ -114,7 +113,8 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve.
     let (run, mut recipe) = place::run(path)?;
     let events = place::events(&run);
-    if let Some(end) = finished(&events).filter(|_| run.adapter().is_dir()) {
+    let end = End::of(&events);
+    if end.finished && run.adapter().is_dir() {
         ui.say(format!("{} is finished already.", run.path().display()));
         say(&run, &end, ui);
         return Ok(());
@@ -124,10 +124,13 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
     if run.pack().is_file() {
-        let (free, examples) = (memory::free(), record::pack::read(&run.pack())?.examples);
-        require(&flow::foresee(&recipe, &Folder::open(&model)?, &examples, args.threads, free)?, free)?;
+        let (free, folder) = (memory::free(), Folder::open(&model)?);
+        let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
+        require(&flow::foresee(&recipe, &folder, &material, args.threads, free)?, free)?;
     }
-    let ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
+    let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
+    // The training pack is written last.
     if !run.pack().is_file() {
         pack(&ready, &recipe, &run)?;
     }
@@ -182,15 +185,6 @@ fn pack(ready: &Ready, recipe: &Recipe, run: &RunFolder) -> Result<(), Fault> {
     Ok(flow::write_pack(&prepared, recipe, &ready.folder, run)?)
 }
 
-fn finished(events: &[Event]) -> Option<End> {
-    events.iter().rev().find_map(|event| match *event {
-        Event::Finished { steps, loss_first, loss_last, seconds } => {
-            Some(End { finished: true, steps, loss_first, loss_last, seconds, damaged: Vec::new() })
-        }
-        _ => None,
-    })
-}
-
 /// The end of a run and what to do with it; `demo` ends so too when it is stopped.
 pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
     let name = run.path().display();
@@ -205,6 +199,7 @@ pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
     }
     let time = show::duration(end.seconds);
     ui.say(format!("Trained {} steps in {time}, loss {:.4} to {:.4} (mean of the last ten).", end.steps, end.loss_first, end.loss_last));
+    show::course(end).iter().for_each(|line| ui.say(line));
     ui.say(format!("Adapter: {} (PEFT's form)", run.adapter().display()));
     all.insert("adapter".into(), json!(run.adapter()));
     all.insert("seconds".into(), json!(end.seconds));

@@ -38,6 +38,7 @@ impl From<record::Error> for Fault {
             E::UnknownKey { .. } | E::WrongType { .. } | E::OutOfRange { .. } | E::NotASetting { .. } => {
                 plain(Kind::Yours).hint("all settings with their reasons: tunesmith recipe --help")
             }
+            E::Contradiction { mends, .. } => mends.iter().fold(plain(Kind::Yours), |fault, mend| fault.hint(format!("--set {mend}"))),
             E::Syntax { .. } => plain(Kind::Yours).hint("the recipe is TOML: text in quotes, sections in [brackets]"),
             E::Damaged { .. } | E::ShortLog { .. } | E::BadEvent { .. } => {
                 plain(Kind::Yours).hint("the file was cut or changed from outside; train anew from the recipe.toml of the run")

@@ -25,6 +25,7 @@ impl From<data::Error> for Fault {
             E::TooLong { path, line, .. } => yours()
                 .hint(format!("shorten it: sed -n {line}p {}", path.display()))
                 .hint("or leave such examples out: --set data.over_long=drop"),
+            E::PairTurns { path, line, .. } => yours().hint(format!("look at the line: sed -n {line}p {}", path.display())),
             E::NothingLeft { .. } => yours().hint("shorten the examples, or take a model with a longer context"),
         }
     }
@@ -45,6 +46,10 @@ impl From<train::Error> for Fault {
                 let recipe = run.join("recipe.toml");
                 Fault::new(Kind::Yours, &e).hint(format!("begin a new run: tunesmith train {}", recipe.display()))
             }
+            E::Kind { .. } => {
+                Fault::new(Kind::Yours, &e).hint("the run folder was made for another objective; begin a new run from its recipe.toml")
+            }
+            E::Io { ref path, ref source } => named(&e, source, path),
             E::NotFinite { .. } => Fault::new(Kind::Yours, &e)
                 .hint("a lower rate mostly helps: --set train.lr=1e-4")
                 .hint("or look at the named lines of the data"),
@@ -103,6 +108,7 @@ impl From<flow::Error> for Fault {
             E::Text(inner) => inner.into(),
             E::Read { ref path, ref source } => named(&e, source, path),
             E::Leak { .. } => Fault::new(Kind::Yours, &e).hint("take them out of one of the two files: what was trained on proves nothing"),
+            E::NothingToTrain { .. } => Fault::new(Kind::Yours, &e).hint("train without validation: --set data.validation_share=0"),
             E::Threads(_) => Fault::new(Kind::Machine, &e).hint("fewer threads: --threads 1"),
             E::NotYet { ref path, .. } => {
                 Fault::new(Kind::Yours, &e).hint(format!("finish it: tunesmith train --resume {}", path.display()))

@@ -75,7 +75,13 @@ fn broken_recipes_name_line_and_key() {
         &["unknown key `train.learning_rate`, expected a known one (the nearest is `train.lr`)"],
     );
     refused(&bench, &["--set", "train.lr=fast"], &["`train.lr` is the text \"fast\", expected a number"]);
-    refused(&bench, &["--set", "adapter.dropout=0.1"], &["`adapter.dropout` is 0.1, expected 0, since"]);
+    refused(&bench, &["--set", "adapter.dropout=1"], &["`adapter.dropout` is 1, expected a share from 0 to below 1"]);
+    refused(
+        &bench,
+        &["--set", "train.method=full", "--set", "model.storage=nf4"],
+        &["`train.method=\"full\"` and `model.storage=\"nf4\"` contradict each other", "hint: --set model.storage=full"],
+    );
+    refused(&bench, &["--set", "train.patience=3"], &["nothing to validate on", "hint: --set data.validation_share=0.1"]);
     refused(
         &bench,
         &["--set", "adapter.targets=no_such_layer"],

@@ -6,12 +6,12 @@ use text::Message;
 use crate::error::Fault;
 
 /// Whether the role tells the assistant how to behave.
-pub(super) fn is_instruction(role: &str) -> bool {
+pub(crate) fn is_instruction(role: &str) -> bool {
     matches!(role, "system" | "developer")
 }
 
 /// Checks roles, their order and the answers.
-pub(super) fn conversation(messages: &[Message]) -> Result<(), Fault> {
+pub(crate) fn conversation(messages: &[Message]) -> Result<(), Fault> {
     let Some(last) = messages.last() else {
         return Err(Fault::NoMessage);
     };

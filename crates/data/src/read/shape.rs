@@ -9,7 +9,7 @@ use crate::error::Fault;
 const EXPECTED: &str = "one of: messages | conversations | prompt + completion | instruction + response | instruction (+ input) + output";
 
 /// A row taken apart.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub messages: Vec<Message>,
     pub tools: Option<Value>,
     pub tags: Map<String, Value>,
@@ -33,23 +33,32 @@ const SHAPES: [Shape; 5] = [
 ];
 
 /// Takes a row apart.
-pub(super) fn row(value: Value) -> Result<Row, Fault> {
+pub(crate) fn row(value: Value) -> Result<Row, Fault> {
     let Value::Object(mut row) = value else {
         return Err(Fault::NotObject { found: kind(&value) });
     };
+    if ["chosen", "rejected"].iter().all(|field| row.contains_key(*field)) {
+        return Err(Fault::Preferences);
+    }
     let Some(shape) = SHAPES.iter().find(|shape| shape.fields.iter().all(|field| row.contains_key(*field))) else {
         return Err(Fault::Fields { found: row.keys().cloned().collect(), expected: EXPECTED.to_string() });
     };
     let mut messages = (shape.read)(&mut row)?;
+    put_system(&mut row, &mut messages)?;
+    let tools = tools(&mut row)?;
+    Ok(Row { messages, tools, tags: row })
+}
+
+/// Puts the row's own system prompt in front, unless the conversation has one.
+pub(crate) fn put_system(row: &mut Map<String, Value>, messages: &mut Vec<Message>) -> Result<(), Fault> {
     let first_is_user = messages.first().is_none_or(|message| !super::check::is_instruction(&message.role));
     if first_is_user && row.get("system").is_some_and(Value::is_string) {
-        let system = text(&mut row, "system")?;
+        let system = text(row, "system")?;
         if !system.trim().is_empty() {
             messages.insert(0, Message::system(&system));
         }
     }
-    let tools = tools(&mut row)?;
-    Ok(Row { messages, tools, tags: row })
+    Ok(())
 }
 
 fn instruction(row: &mut Map<String, Value>, answer: &str) -> Result<Vec<Message>, Fault> {
@@ -73,7 +82,7 @@ fn prompt_completion(row: &mut Map<String, Value>) -> Result<Vec<Message>, Fault
     Ok(messages)
 }
 
-fn list(row: &mut Map<String, Value>, field: &str) -> Result<Vec<Message>, Fault> {
+pub(crate) fn list(row: &mut Map<String, Value>, field: &str) -> Result<Vec<Message>, Fault> {
     match row.shift_remove(field) {
         Some(Value::Array(items)) => items.into_iter().enumerate().map(|(index, item)| message(item, field, index)).collect(),
         other => Err(Fault::FieldType {
@@ -123,7 +132,7 @@ fn role_of(name: &str) -> Option<&'static str> {
 }
 
 /// The row's description of tools: a list, or a string that holds one.
-fn tools(row: &mut Map<String, Value>) -> Result<Option<Value>, Fault> {
+pub(crate) fn tools(row: &mut Map<String, Value>) -> Result<Option<Value>, Fault> {
     let fault = |found: &str| Fault::FieldType { field: "tools".into(), found: found.to_string(), expected: "a list of tools" };
     match row.shift_remove("tools") {
         None | Some(Value::Null) => Ok(None),
@@ -137,7 +146,7 @@ fn tools(row: &mut Map<String, Value>) -> Result<Option<Value>, Fault> {
     }
 }
 
-fn text(row: &mut Map<String, Value>, field: &str) -> Result<String, Fault> {
+pub(crate) fn text(row: &mut Map<String, Value>, field: &str) -> Result<String, Fault> {
     match row.shift_remove(field) {
         Some(Value::String(text)) => Ok(text),
         other => Err(not_text(field.to_string(), other.as_ref())),
@@ -148,7 +157,7 @@ fn not_text(field: String, value: Option<&Value>) -> Fault {
     Fault::FieldType { field, found: value.map_or("nothing", kind).to_string(), expected: "text" }
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
+use super::read::*;
 use super::value::{Refusal, Value};
-use super::{OverLong, Precision, Recipe, Schedule, Targets};
+use super::{Recipe, Targets};
 
 /// One setting.
 pub(super) struct Key {
@@ -52,10 +53,6 @@ const fn path(
     Key { name, reason, bits: false, path: true, get, set }
 }
 
-const SCHEDULES: &[(&str, Schedule)] = &[("cosine", Schedule::Cosine), ("linear", Schedule::Linear), ("constant", Schedule::Constant)];
-const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16)];
-const OVER_LONG: &[(&str, OverLong)] = &[("refuse", OverLong::Refuse), ("drop", OverLong::Drop)];
-
 /// Names that other trainers use, and ours.
 pub(super) const SYNONYMS: &[(&str, &str)] = &[
     ("model", "model.base"),
@@ -80,6 +77,33 @@ pub(super) const SYNONYMS: &[(&str, &str)] = &[
     ("max_grad_norm", "train.clip"),
     ("save_steps", "train.checkpoint_every"),
     ("save_total_limit", "train.keep"),
+    ("load_in_4bit", "model.storage"),
+    ("load_in_8bit", "model.storage"),
+    ("quantization", "model.storage"),
+    ("quantization_bit", "model.storage"),
+    ("bnb_4bit_quant_type", "model.storage"),
+    ("use_dora", "train.method"),
+    ("peft_use_dora", "train.method"),
+    ("finetuning_type", "train.method"),
+    ("full_finetuning", "train.method"),
+    ("rl", "train.objective"),
+    ("stage", "train.objective"),
+    ("loss_type", "train.objective"),
+    ("pref_beta", "train.beta"),
+    ("dpo_beta", "train.beta"),
+    ("lora_modules_to_save", "adapter.modules_to_save"),
+    ("additional_target", "adapter.modules_to_save"),
+    ("lora_model_dir", "adapter.from"),
+    ("adapter_name_or_path", "adapter.from"),
+    ("router_aux_loss_coef", "train.router_loss"),
+    ("moe_aux_loss_coef", "train.router_loss"),
+    ("eval_dataset", "data.validation"),
+    ("val_set_size", "data.validation_share"),
+    ("val_size", "data.validation_share"),
+    ("eval_steps", "train.validate_every"),
+    ("evals_per_epoch", "train.validate_every"),
+    ("early_stopping_patience", "train.patience"),
+    ("loss_watchdog_threshold", "train.spike"),
 ];
 
 /// Every setting, in the order in which a recipe is written.
@@ -89,6 +113,12 @@ pub(super) const KEYS: &[Key] = &[
         "small enough to be trained on two CPU cores in minutes",
         |r| Value::Text(r.model.base.clone()),
         |r, v| put(&mut r.model.base, v.text("a model's name, folder or .gguf file")),
+    ),
+    bits(
+        "model.storage",
+        "no code loses anything; nf4 holds the base in a fifth of the memory, stored trains on what lies on disk",
+        |r| word(STORAGES, r.model.storage),
+        |r, v| put(&mut r.model.storage, v.choice(STORAGES)),
     ),
     path(
         "data.train",
@@ -132,6 +162,36 @@ pub(super) const KEYS: &[Key] = &[
         |r| word(OVER_LONG, r.data.over_long),
         |r, v| put(&mut r.data.over_long, v.choice(OVER_LONG)),
     ),
+    path(
+        "data.replay",
+        "a base that should forget nothing needs none; name examples of older tasks where it should not",
+        |r| of_optional_path(&r.data.replay),
+        |r, v| put(&mut r.data.replay, optional(v, |v| v.text("a path")).map(|text| text.map(PathBuf::from))),
+    ),
+    bits(
+        "data.replay_weight",
+        "share of the examples that data.replay gives; 5 to 30 % is what keeps older skills",
+        |r| Value::Real(r.data.replay_weight),
+        |r, v| put(&mut r.data.replay_weight, v.real("a share above 0 and below 1", |x| x > 0.0 && x < 1.0)),
+    ),
+    path(
+        "data.validation",
+        "without one, training knows its own examples only; data.eval stays untouched for the final measurement",
+        |r| of_optional_path(&r.data.validation),
+        |r, v| put(&mut r.data.validation, optional(v, |v| v.text("a path")).map(|text| text.map(PathBuf::from))),
+    ),
+    free(
+        "data.validation_share",
+        "small sets need every example; 0.1 and more pays from about a thousand on",
+        |r| Value::Real(r.data.validation_share),
+        |r, v| put(&mut r.data.validation_share, v.real("a share from 0 to 0.5", |x| (0.0..=0.5).contains(&x))),
+    ),
+    free(
+        "data.clock",
+        "some templates write the day into each prompt; the day of the first start is pinned in the run's recipe",
+        |r| r.data.clock.clone().map_or(Value::Unset, Value::Text),
+        |r, v| put(&mut r.data.clock, optional(v, day)),
+    ),
     bits(
         "adapter.rank",
         "the rank with which most LoRA recipes begin",
@@ -146,12 +206,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     bits(
         "adapter.dropout",
-        "what is dropped in a shared prefix would be dropped for all its examples",
+        "short trainings gain nothing from it; above 0 common beginnings are computed for each example",
         |r| Value::Real(r.adapter.dropout),
-        |r, v| {
-            let wanted = "0, since what is dropped in a shared prefix would be dropped for all its examples";
-            put(&mut r.adapter.dropout, v.real(wanted, |x| x == 0.0))
-        },
+        |r, v| put(&mut r.adapter.dropout, v.real("a share from 0 to below 1", |x| (0.0..1.0).contains(&x))),
     ),
     bits(
         "adapter.rslora",
@@ -166,6 +223,48 @@ pub(super) const KEYS: &[Key] = &[
         |r, v| put(&mut r.adapter.targets, Targets::of(v)),
     ),
     bits(
+        "adapter.rank_pattern",
+        "one rank everywhere; a table such as { \"down_proj\" = 32 } gives some modules another",
+        |r| table(&r.adapter.rank_pattern, |rank| Value::Whole(i64::from(*rank))),
+        |r, v| put(&mut r.adapter.rank_pattern, pattern(v, |v| narrow(v, 1, 4096))),
+    ),
+    bits(
+        "adapter.alpha_pattern",
+        "one alpha everywhere; a table such as { \"down_proj\" = 64 } gives some modules another",
+        |r| table(&r.adapter.alpha_pattern, |alpha| Value::Real(*alpha)),
+        |r, v| put(&mut r.adapter.alpha_pattern, pattern(v, |v| v.real("a number above 0", |x| x > 0.0))),
+    ),
+    bits(
+        "adapter.modules_to_save",
+        "whole modules are large; [\"lm_head\", \"embed_tokens\"] pays when new tokens are learned",
+        |r| Value::List(r.adapter.modules_to_save.iter().cloned().map(Value::Text).collect()),
+        |r, v| put(&mut r.adapter.modules_to_save, names(v)),
+    ),
+    path(
+        "adapter.from",
+        "a fresh adapter changes nothing at first; name a folder to train an older one on",
+        |r| of_optional_path(&r.adapter.from),
+        |r, v| put(&mut r.adapter.from, optional(v, |v| v.text("an adapter's or a run's folder")).map(|text| text.map(PathBuf::from))),
+    ),
+    bits(
+        "train.method",
+        "lora trains a hundredth of the weights and comes close to full; dora adds some quality and time",
+        |r| word(METHODS, r.train.method),
+        |r, v| put(&mut r.train.method, v.choice(METHODS)),
+    ),
+    bits(
+        "train.objective",
+        "answers are learned; dpo learns from pairs of a chosen and a rejected one",
+        |r| word(OBJECTIVES, r.train.objective),
+        |r, v| put(&mut r.train.objective, v.choice(OBJECTIVES)),
+    ),
+    bits(
+        "train.beta",
+        "dpo only: the value of the paper and of TRL; lower ones lead further from the start",
+        |r| Value::Real(r.train.beta),
+        |r, v| put(&mut r.train.beta, v.real("a number above 0 and at most 10", |x| x > 0.0 && x <= 10.0)),
+    ),
+    bits(
         "train.epochs",
         "small sets are learned in two passes; a third mostly memorises",
         |r| count(r.train.epochs),
@@ -173,7 +272,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     bits(
         "train.lr",
-        "LoRA wants about 10x the rate of full fine-tuning; Unsloth and Surogate use 2e-4",
+        "LoRA wants about 10x the rate of full fine-tuning, which takes 1e-5 to 5e-5, as dpo does; Unsloth and Surogate use 2e-4",
         |r| Value::Real(r.train.lr),
         |r, v| put(&mut r.train.lr, v.real("a number above 0 and at most 1", |x| x > 0.0 && x <= 1.0)),
     ),
@@ -244,6 +343,36 @@ pub(super) const KEYS: &[Key] = &[
         |r| word(PRECISIONS, r.train.precision),
         |r, v| put(&mut r.train.precision, v.choice(PRECISIONS)),
     ),
+    bits(
+        "train.router_loss",
+        "a frozen router keeps its balance; 0.001 to 0.02 where experts are trained",
+        |r| Value::Real(r.train.router_loss),
+        |r, v| put(&mut r.train.router_loss, v.real("a number from 0 to 1", |x| (0.0..=1.0).contains(&x))),
+    ),
+    bits(
+        "train.validate_every",
+        "steps; 0 is once at the end of each pass, where overfitting shows first",
+        |r| Value::Whole(i64::from(r.train.validate_every)),
+        |r, v| put(&mut r.train.validate_every, narrow(v, 0, u32::MAX)),
+    ),
+    bits(
+        "train.patience",
+        "validations without a better one; 0 trains to the end and still publishes the best",
+        |r| Value::Whole(i64::from(r.train.patience)),
+        |r, v| put(&mut r.train.patience, narrow(v, 0, 100_000)),
+    ),
+    bits(
+        "train.spike",
+        "robust deviations above the recent steps, and half above the largest of them: never reached by mere noise",
+        |r| Value::Real(r.train.spike),
+        |r, v| put(&mut r.train.spike, v.real("0, or a number from 3 on", |x| x == 0.0 || x >= 3.0)),
+    ),
+    bits(
+        "train.on_spike",
+        "a step that is left out costs little; rewind also undoes what led to it",
+        |r| word(ON_SPIKE, r.train.on_spike),
+        |r, v| put(&mut r.train.on_spike, v.choice(ON_SPIKE)),
+    ),
     free(
         "train.checkpoint_every",
         "steps; a crash costs minutes at most",
@@ -275,75 +404,3 @@ pub(super) const KEYS: &[Key] = &[
         |r, v| put(&mut r.eval.batch, narrow(v, 1, 65_536)),
     ),
 ];
-
-/// Stores what was read; a refused value changes nothing.
-fn put<T>(field: &mut T, read: Result<T, Refusal>) -> Result<(), Refusal> {
-    *field = read?;
-    Ok(())
-}
-
-fn narrow(value: &Value, low: u32, high: u32) -> Result<u32, Refusal> {
-    let found = value.whole(u64::from(low), u64::from(high))?;
-    // `whole` has bounded it by a u32.
-    u32::try_from(found).map_err(|_| Refusal::Range(format!("at most {high}")))
-}
-
-fn optional<T>(value: &Value, read: fn(&Value) -> Result<T, Refusal>) -> Result<Option<T>, Refusal> {
-    match value {
-        Value::Unset => Ok(None),
-        set => read(set).map(Some),
-    }
-}
-
-fn betas(value: &Value) -> Result<[f64; 2], Refusal> {
-    let wanted = "two numbers from 0 to below 1, as in [0.9, 0.999]";
-    let Value::List(items) = value else {
-        return Err(Refusal::Type(wanted.to_string()));
-    };
-    let [first, second] = items.as_slice() else {
-        return Err(Refusal::Range(wanted.to_string()));
-    };
-    let one = |item: &Value| item.real(wanted, |x| (0.0..1.0).contains(&x));
-    Ok([one(first)?, one(second)?])
-}
-
-/// A number that is mostly whole, written so when it is.
-fn count(x: f64) -> Value {
-    if x.fract() == 0.0 { Value::Whole(x as i64) } else { Value::Real(x) }
-}
-
-fn word<T: Copy + PartialEq>(words: &[(&str, T)], value: T) -> Value {
-    let hit = words.iter().find(|(_, known)| *known == value);
-    hit.map_or(Value::Unset, |(word, _)| Value::Text((*word).to_string()))
-}
-
-fn of_path(path: &std::path::Path) -> Value {
-    Value::Text(path.to_string_lossy().into_owned())
-}
-
-fn of_optional_path(path: &Option<PathBuf>) -> Value {
-    path.as_deref().map_or(Value::Unset, of_path)
-}
-
-impl Targets {
-    fn of(value: &Value) -> Result<Targets, Refusal> {
-        let wanted = "\"all-linear\", a list of names or a regular expression";
-        match value {
-            Value::Text(text) if text == "all-linear" => Ok(Targets::AllLinear),
-            Value::Text(_) => Ok(Targets::Pattern(value.text(wanted)?)),
-            Value::List(items) if !items.is_empty() => {
-                items.iter().map(|item| item.text(wanted)).collect::<Result<_, _>>().map(Targets::Suffixes)
-            }
-            Value::List(_) => Err(Refusal::Range(wanted.to_string())),
-            _ => Err(Refusal::Type(wanted.to_string())),
-        }
-    }
-
-    fn to_value(&self) -> Value {
-        match self {
-            Targets::AllLinear => Value::Text("all-linear".to_string()),
-            Targets::Suffixes(names) => Value::List(names.iter().cloned().map(Value::Text).collect()),
-            Targets::Pattern(pattern) => Value::Text(pattern.clone()),
-        }
-    }
-}

@@ -9,7 +9,9 @@
 //! Paths in a file are relative to that file; paths of an override are relative to where
 //! the program was started.
 
+mod checks;
 mod keys;
+mod read;
 mod value;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,20 @@ pub struct Recipe {
 pub struct Model {
     /// A known name, a folder, a `.gguf` file or a Hugging Face id.
     pub base: String,
+    pub storage: Storage,
+}
+
+/// How the base's frozen matrices lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Decoded, to the precision of the run.
+    Full,
+    /// Four bits a number in the NF4 code, scales quantised once more (QLoRA).
+    Nf4,
+    /// Eight bits a number, one scale a row.
+    Int8,
+    /// As they lie on disk: blocks of a GGUF file, or what bitsandbytes wrote.
+    Stored,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +70,16 @@ pub struct Data {
     /// The longest example; none: the model's context.
     pub max_tokens: Option<u32>,
     pub over_long: OverLong,
+    /// Examples of older tasks that are mixed in, against forgetting.
+    pub replay: Option<PathBuf>,
+    /// The share of a step's examples that comes from `replay`, above 0 and below 1.
+    pub replay_weight: f64,
+    /// Examples whose loss is measured during training.
+    pub validation: Option<PathBuf>,
+    /// The share of `train` that is held out for that where there is no file; 0: none.
+    pub validation_share: f64,
+    /// The day, `2026-03-31`, that a template is told; none: the day on which the recipe is settled.
+    pub clock: Option<String>,
 }
 
 /// What happens to an example that is longer than allowed.
@@ -70,6 +96,14 @@ pub struct Adapter {
     pub dropout: f64,
     pub rslora: bool,
     pub targets: Targets,
+    /// Ranks of some modules: regular expressions over the end of a name; the first, by the alphabet, that matches counts.
+    pub rank_pattern: Vec<(String, u32)>,
+    /// The same for `alpha`.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Modules that are trained and stored whole.
+    pub modules_to_save: Vec<String>,
+    /// The folder of an adapter to train on; none: a fresh one.
+    pub from: Option<PathBuf>,
 }
 
 /// Which linear layers get an adapter, as in PEFT.
@@ -85,6 +119,10 @@ pub enum Targets {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Train {
+    pub method: Method,
+    pub objective: Objective,
+    /// How far a preference may lead away from the reference model (DPO).
+    pub beta: f64,
     /// Passes over the examples; half a pass is half of them.
     pub epochs: f64,
     pub lr: f64,
@@ -103,10 +141,50 @@ pub struct Train {
     pub seed: u64,
     pub share_prefix: bool,
     pub precision: Precision,
+    /// Factor of the load-balancing loss of a model with experts; 0: without.
+    pub router_loss: f64,
+    /// Steps between two validations; 0: one at the end of each pass.
+    pub validate_every: u32,
+    /// Validations without a better one after which a run ends; 0: never.
+    pub patience: u32,
+    /// Robust deviations above the usual at which loss or gradient counts as a spike; 0: never.
+    pub spike: f64,
+    pub on_spike: OnSpike,
     /// Steps between two checkpoints.
     pub checkpoint_every: u32,
     /// Checkpoints kept.
     pub keep: u32,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Low-rank additions to frozen matrices.
+    Lora,
+    /// The same with a learned length of each row (weight-decomposed).
+    Dora,
+    /// Every weight.
+    Full,
+}
+
+/// What a step makes smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// The loss of the answers.
+    Sft,
+    /// The preference loss of pairs of answers, against the model as it was at the start.
+    Dpo,
+}
+
+/// What happens to a step whose loss or gradient is a spike, or no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSpike {
+    /// It changes nothing.
+    Skip,
+    /// The run goes back to its last checkpoint and passes the step's examples over.
+    Rewind,
+    /// It counts like any other; what is no number is skipped even so.
+    Keep,
 }
 
 /// In what the products with frozen weights are computed; all else is float32.
@@ -156,7 +234,7 @@ pub struct Line {
 impl Default for Recipe {
     fn default() -> Self {
         Recipe {
-            model: Model { base: "smollm2-135m-instruct".to_string() },
+            model: Model { base: "smollm2-135m-instruct".to_string(), storage: Storage::Full },
             data: Data {
                 train: "data/train.jsonl".into(),
                 eval: "data/eval.jsonl".into(),
@@ -165,9 +243,27 @@ impl Default for Recipe {
                 label: None,
                 max_tokens: None,
                 over_long: OverLong::Refuse,
+                replay: None,
+                replay_weight: 0.1,
+                validation: None,
+                validation_share: 0.0,
+                clock: None,
             },
-            adapter: Adapter { rank: 16, alpha: 32.0, dropout: 0.0, rslora: false, targets: Targets::AllLinear },
+            adapter: Adapter {
+                rank: 16,
+                alpha: 32.0,
+                dropout: 0.0,
+                rslora: false,
+                targets: Targets::AllLinear,
+                rank_pattern: Vec::new(),
+                alpha_pattern: Vec::new(),
+                modules_to_save: Vec::new(),
+                from: None,
+            },
             train: Train {
+                method: Method::Lora,
+                objective: Objective::Sft,
+                beta: 0.1,
                 epochs: 2.0,
                 lr: 2e-4,
                 schedule: Schedule::Cosine,
@@ -181,6 +277,11 @@ impl Default for Recipe {
                 seed: 42,
                 share_prefix: true,
                 precision: Precision::F32,
+                router_loss: 0.0,
+                validate_every: 0,
+                patience: 0,
+                spike: 8.0,
+                on_spike: OnSpike::Skip,
                 checkpoint_every: 50,
                 keep: 2,
             },

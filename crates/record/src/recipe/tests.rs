@@ -96,7 +96,21 @@ fn values_that_cannot_work_are_refused() {
         ("train.epochs=99999999999999999999", "a number beyond 64 bits"),
         ("adapter.rank=0", "from 1 to"),
         ("adapter.alpha=0", "above 0"),
-        ("adapter.dropout=0.1", "expected 0, since"),
+        ("adapter.dropout=1", "from 0 to below 1"),
+        ("adapter.rank_pattern=8", "a table from names"),
+        ("adapter.rank_pattern={q_proj = 0}", "from 1 to 4096"),
+        ("adapter.alpha_pattern={q_proj = -1.0}", "above 0"),
+        ("adapter.modules_to_save=lm_head", "a list of names"),
+        ("model.storage=int4", "\"full\" or \"nf4\" or \"int8\" or \"stored\""),
+        ("train.method=qlora", "\"lora\" or \"dora\" or \"full\""),
+        ("train.objective=ppo", "\"sft\" or \"dpo\""),
+        ("train.on_spike=stop", "\"skip\" or \"rewind\" or \"keep\""),
+        ("train.spike=1", "from 3 on"),
+        ("train.beta=0", "above 0"),
+        ("data.replay_weight=1", "above 0 and below 1"),
+        ("data.validation_share=0.6", "from 0 to 0.5"),
+        ("data.clock=2026-02-29", "a day, as in"),
+        ("data.clock=yesterday", "a day, as in"),
         ("adapter.targets=[]", "an empty list"),
         ("data.over_long=cut", "\"refuse\" or \"drop\""),
         ("data.max_tokens=0", "from 1"),
@@ -169,4 +183,82 @@ fn the_fingerprint_follows_the_bits_and_nothing_else() {
 fn a_dotted_base_is_a_path() {
     let recipe = parse("[model]\nbase = \"./m.gguf\"\n").unwrap();
     assert_eq!(recipe.model.base, "work/./m.gguf");
+}
+
+fn changed(changes: &[&str]) -> Recipe {
+    let mut recipe = Recipe::default();
+    changes.iter().for_each(|change| recipe.set(change).unwrap());
+    recipe
+}
+
+#[test]
+fn contradictions_are_refused_and_their_mends_end_them() {
+    let cases: [(&[&str], &str); 11] = [
+        (&["train.method=full", "model.storage=nf4"], "`train.method=\"full\"` and `model.storage=\"nf4\"` contradict each other"),
+        (&["train.method=full", "model.storage=stored"], "`model.storage=full` or `train.method=lora`"),
+        (&["train.method=dora", "adapter.dropout=0.1"], "DoRA's length"),
+        (&["train.method=full", "adapter.from=old"], "full fine-tuning has no adapter; expected `adapter.from=none`"),
+        (&["train.method=full", "adapter.dropout=0.5"], "no adapter"),
+        (&["train.method=full", "adapter.modules_to_save=[\"lm_head\"]"], "no adapter"),
+        (&["train.method=full", "adapter.rank_pattern={a = 1}"], "`adapter.rank_pattern={ \"a\" = 1 }`"),
+        (&["train.objective=dpo", "train.router_loss=0.01"], "no term for the router"),
+        (&["data.validation=v.jsonl", "data.validation_share=0.1"], "held out of the training data"),
+        (&["train.patience=2"], "nothing to validate on; expected `data.validation_share=0.1` or `train.patience=0`"),
+        (&["train.validate_every=5"], "nothing to validate on"),
+    ];
+    for (changes, part) in cases {
+        let recipe = changed(changes);
+        let error = recipe.check().unwrap_err();
+        assert!(error.to_string().contains(part), "{changes:?}: {error}");
+        let Error::Contradiction { mends, .. } = error else { panic!("{error}") };
+        for mend in mends {
+            let mut mended = recipe.clone();
+            mended.set(&mend).unwrap();
+            mended.check().unwrap_or_else(|error| panic!("{changes:?} with {mend}: {error}"));
+        }
+    }
+    for fine in [&["train.method=full"][..], &["train.method=dora"], &["adapter.dropout=0.1"], &["data.validation=v", "train.patience=2"]] {
+        changed(fine).check().unwrap();
+    }
+}
+
+#[test]
+fn what_is_mostly_not_meant_is_noted() {
+    let notes = |changes: &[&str]| changed(changes).notes().join("\n");
+    assert_eq!(notes(&[]), "");
+    assert_eq!(notes(&["train.method=full", "train.lr=1e-5"]), "");
+    assert!(notes(&["train.method=full"]).contains("train.lr is 2e-4, and full fine-tuning mostly wants 1e-5 to 5e-5"));
+    assert!(notes(&["train.objective=dpo"]).contains("and dpo mostly wants"));
+    assert!(notes(&["adapter.dropout=0.1"]).contains("not shared"));
+    assert_eq!(notes(&["adapter.dropout=0.1", "train.share_prefix=false"]), "");
+    assert!(notes(&["data.replay_weight=0.2"]).contains("no effect without data.replay"));
+    assert!(notes(&["train.beta=0.2"]).contains("no effect"));
+}
+
+#[test]
+fn tables_and_lists_are_written_as_they_are_read() {
+    let text = "[adapter]\nmodules_to_save = [\"lm_head\"]\n[adapter.rank_pattern]\n\"layers\\\\.0\\\\..*\" = 4\ndown_proj = 32\n[adapter.alpha_pattern]\ndown_proj = 64\n";
+    let recipe = parse(text).unwrap().with_absolute_paths().unwrap();
+    assert_eq!(recipe.adapter.rank_pattern, [("down_proj".to_string(), 32), ("layers\\.0\\..*".to_string(), 4)]);
+    assert_eq!(recipe.adapter.alpha_pattern, [("down_proj".to_string(), 64.0)]);
+    let again = parse(&recipe.to_toml()).unwrap();
+    assert_eq!((again.to_toml(), again.fingerprint()), (recipe.to_toml(), recipe.fingerprint()));
+    assert_eq!(again.adapter, recipe.adapter);
+    assert_ne!(recipe.fingerprint(), Recipe::default().fingerprint());
+}
+
+#[test]
+fn names_of_other_trainers_lead_to_ours() {
+    for (theirs, ours) in [
+        ("load_in_4bit", "model.storage"),
+        ("use_dora", "train.method"),
+        ("early_stopping_patience", "train.patience"),
+        ("val_set_size", "data.validation_share"),
+        ("router_aux_loss_coef", "train.router_loss"),
+        ("adapter_name_or_path", "adapter.from"),
+        ("dpo_beta", "train.beta"),
+    ] {
+        let message = refusal(&format!("[train]\n{theirs} = 1\n"));
+        assert!(message.contains(&format!("`{ours}`")), "{message}");
+    }
 }

@@ -11,6 +11,8 @@ pub(super) enum Value {
     Real(f64),
     Flag(bool),
     List(Vec<Value>),
+    /// Keys and values, in the order of the keys.
+    Table(Vec<(String, Value)>),
     /// An optional key that is not set; written as absence.
     Unset,
     /// A kind that no key takes, by its name.
@@ -40,7 +42,12 @@ impl Value {
             DeValue::Boolean(flag) => Value::Flag(*flag),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(items) => Value::List(items.iter().map(|item| Value::of(item.get_ref())).collect()),
-            DeValue::Table(_) => Value::Other("a table"),
+            DeValue::Table(entries) => {
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, item)| (key.get_ref().to_string(), Value::of(item.get_ref()))).collect();
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Value::Table(entries)
+            }
         }
     }
 
@@ -56,6 +63,11 @@ impl Value {
                 let items: Vec<String> = items.iter().map(Value::to_toml).collect();
                 format!("[{}]", items.join(", "))
             }
+            Value::Table(entries) => {
+                let entry = |(key, item): &(String, Value)| format!("{} = {}", toml::Value::String(key.clone()), item.to_toml());
+                let entries: Vec<String> = entries.iter().map(entry).collect();
+                if entries.is_empty() { "{}".to_string() } else { format!("{{ {} }}", entries.join(", ")) }
+            }
             Value::Unset => "none".to_string(),
             Value::Other(kind) => (*kind).to_string(),
         }
@@ -69,6 +81,7 @@ impl Value {
             Value::Real(real) => Json::from(*real),
             Value::Flag(flag) => Json::from(*flag),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
+            Value::Table(entries) => Json::Object(entries.iter().map(|(key, item)| (key.clone(), item.to_json())).collect()),
             Value::Unset | Value::Other(_) => Json::Null,
         }
     }
@@ -79,6 +92,7 @@ impl Value {
             Value::Text(_) => format!("the text {}", self.to_toml()),
             Value::List(items) if items.is_empty() => "an empty list".to_string(),
             Value::List(_) => format!("the list {}", self.to_toml()),
+            Value::Table(_) => "a table".to_string(),
             _ => self.to_toml(),
         }
     }

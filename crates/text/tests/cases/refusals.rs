@@ -35,6 +35,10 @@ fn a_date_is_given_or_undefined() {
     assert_eq!(render(template).unwrap(), "26 Jul 2024");
     let options = RenderOptions { now: Some(Moment::from_unix(951_827_696)), ..RenderOptions::default() };
     assert_eq!(Template::new(template, None, None).unwrap().render(&[], &options).unwrap(), "29 Feb 2000");
+    let mut pinned = Template::new(template, None, None).unwrap();
+    pinned.set_clock(Moment::from_unix(0));
+    assert_eq!(pinned.render(&[], &RenderOptions::default()).unwrap(), "01 Jan 1970", "a pinned clock counts without options");
+    assert_ne!(pinned.render(&[], &options).unwrap(), "01 Jan 1970", "and the options win");
     let unknown = Template::new("{{ strftime_now('%Q') }}", None, None).unwrap().render(&[], &options);
     assert!(says(unknown).contains("strftime_now does not know `%Q`"));
 }

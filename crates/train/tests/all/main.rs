@@ -1,5 +1,6 @@
 //! Whole runs on a tiny model: the losses of PyTorch's loop, and the same bits after any interruption.
 
+mod course;
 mod losses;
 mod resume;
 
