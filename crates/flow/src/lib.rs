@@ -22,7 +22,7 @@ pub use error::Error;
 pub use fingerprint::{Origin, fingerprint, older_adapter};
 pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
-pub use prepare::{Prepared, material, prepare, write_pack};
+pub use prepare::{Prepared, prepare, write_pack};
 pub use rate::{Rate, find_rate};
 pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
 pub use sweep::{Axes, Outcome, Plan, Ranked, plan, resume_sweep, sweep};

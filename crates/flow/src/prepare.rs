@@ -4,12 +4,11 @@ use crate::Error;
 use data::{Example, PackFacts, PackOptions, Packed, ReadOptions, Sample, TooLong};
 use model::Folder;
 use model::random::{Stream, order};
-use record::pack::{Kind, Pack, Replay};
+use record::pack::{Kind, Replay};
 use record::recipe::{Objective, OverLong};
 use record::{Meta, Recipe, RunFolder};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use train::Material;
 
 /// Rendered samples shown before training.
 const SAMPLES: usize = 3;
@@ -42,6 +41,11 @@ impl Prepared {
     /// What a step counts: examples, or pairs.
     pub fn units(&self) -> usize {
         self.packed.len() / self.kind.width()
+    }
+
+    /// What training will read, before it is written.
+    pub fn material(&self) -> train::Material {
+        train::Material::unwritten(self.kind, &self.packed, &self.replay, &self.validation)
     }
 }
 
@@ -186,23 +190,6 @@ fn check_leak<'a>(known: &HashSet<String>, held_out: impl IntoIterator<Item = &'
         None => Ok(()),
         Some(first) => Err(Error::Leak { path: path.into(), count: leaked.len(), of: held_out.len(), line: first.source.line }),
     }
-}
-
-/// What a run would be made of, without writing it.
-pub fn material(prepared: &Prepared, folder: &Folder) -> Material {
-    let replay = Replay { source: String::new(), source_sha: String::new(), sequences: prepared.replay.len() as u64 };
-    let meta = Meta {
-        vocab: folder.dims.vocab as u32,
-        template_sha: String::new(),
-        tokenizer_sha: String::new(),
-        source: String::new(),
-        source_sha: String::new(),
-        system: None,
-        kind: prepared.kind,
-        replay: (!prepared.replay.is_empty()).then_some(replay),
-    };
-    let examples = [prepared.packed.as_slice(), &prepared.replay].concat();
-    Material::of(Pack { meta, examples, sha256: String::new() }, prepared.validation.clone())
 }
 
 /// Writes the packs of a run.

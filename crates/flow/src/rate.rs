@@ -29,7 +29,7 @@ pub fn find_rate(
     stop: &dyn Fn() -> bool,
     watch: &mut dyn Watch,
 ) -> Result<Rate, Error> {
-    let material = crate::material(prepared, &ready.folder);
+    let material = prepared.material();
     let adapter = beginning(ready, recipe, None, watch)?;
     let mut trainer = Trainer::for_steps(range.steps, &ready.cx, &ready.weights, &material, recipe, adapter);
     if recipe.train.objective == record::recipe::Objective::Dpo {

@@ -73,12 +73,16 @@ pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready,
 /// # Errors
 /// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    let hold = match recipe.train.precision {
+    load_in(hold_to_teach(recipe), path, threads, watch)
+}
+
+/// How a settled recipe holds what is frozen; none where nothing is.
+pub(crate) fn hold_to_teach(recipe: &Recipe) -> Option<Hold> {
+    match recipe.train.precision {
         _ if recipe.train.method == recipe::Method::Full => None,
         Precision::Bf16 if recipe.model.storage == Storage::Full => Some(Hold::Bf16),
         _ => Some(hold(recipe)),
-    };
-    load_in(hold, path, threads, watch)
+    }
 }
 
 /// As [`load`], quantised as a run's recipe says: an adapter means what it was trained to mean on that base alone.

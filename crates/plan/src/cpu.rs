@@ -29,10 +29,12 @@ pub enum Hold {
     Panels,
     /// bf16 in pairs, once along the inputs and once along the outputs.
     Pairs,
-    /// As it lies on disk, decoded while a product packs.
+    /// Coded, and decoded while a product packs.
     Coded(Storage),
-    /// Nowhere: trained, or counted elsewhere.
-    Nothing,
+    /// So many bytes for all of them: coded as the files have them.
+    Counted(u64),
+    /// Nowhere: trained, and so among what is trained.
+    Trained,
 }
 
 impl Hold {
@@ -43,8 +45,13 @@ impl Hold {
             Hold::Panels => panels(outputs, inputs),
             Hold::Pairs => panels(outputs, inputs.div_ceil(2)) + panels(inputs, outputs.div_ceil(2)),
             Hold::Coded(storage) => storage.bytes(outputs, inputs),
-            Hold::Nothing => 0,
+            Hold::Counted(_) | Hold::Trained => 0,
         }
+    }
+
+    /// What does not come matrix by matrix.
+    fn counted(self) -> u64 {
+        if let Hold::Counted(bytes) = self { bytes } else { 0 }
     }
 }
 
@@ -53,12 +60,10 @@ impl Hold {
 pub struct Job<'a> {
     /// The model.
     pub config: &'a ModelConfig,
-    /// Frozen weights as they are held: those of the blocks, the embedding, the head.
-    pub weights: Vec<Buffer>,
-    /// Whether a frozen matrix is packed from f32, so that the last one lies twice for a moment.
-    pub packs: bool,
-    /// Elements of the largest trained tensor: it is copied to be saved.
-    pub largest_trained: u64,
+    /// How the matrices of its blocks are held.
+    pub blocks: Hold,
+    /// How embedding and head are.
+    pub tables: Hold,
     /// Parameters that are trained.
     pub trained: u64,
     /// The buffers of a micro-batch, as the model counts them.
@@ -101,40 +106,31 @@ pub fn plan(job: &Job) -> Plan {
 }
 
 fn always(job: &Job) -> Vec<Buffer> {
+    let c = job.config;
+    let (vocab, hidden, layers) = (c.vocab as u64, c.hidden as u64, c.layers as u64);
+    let of = |m: &Matrix| m.copies * job.blocks.bytes(m.outputs, m.inputs);
+    let vectors = if job.blocks == Hold::Trained { 0 } else { layers * F32 * block_vectors(c) + F32 * hidden };
+    let blocks = layers * block(c).iter().map(of).sum::<u64>() + job.blocks.counted() + vectors;
+    let table = job.tables.bytes(vocab, hidden);
     let mut all = vec![
+        Buffer::new("weights of the blocks", blocks, Life::Run, "in the order in which products read them"),
+        Buffer::new("embedding", table + job.tables.counted(), Life::Run, "the head too, where a model ties them or both lie coded"),
         Buffer::new("tokenizer", TOKENIZER * job.tokenizer, Life::Run, "vocabulary and merges, in tables to look up"),
         // Token and mark of every example: once as prepared, once as read back from the pack.
         Buffer::new("examples", 2 * 5 * job.examples, Life::Run, "tokens and which of them are learned"),
         Buffer::new("the program", PROGRAM, Life::Run, "its own pages, threads, and what the allocator keeps"),
     ];
-    all.extend(job.weights.iter().cloned());
+    if !c.tied_embeddings {
+        all.push(Buffer::new("head", table, Life::Run, "makes logits"));
+    }
     all
-}
-
-/// The frozen weights of a model, the matrices of its blocks held in one way and embedding and head in another.
-pub fn weights(c: &ModelConfig, blocks: Hold, tables: Hold) -> Vec<Buffer> {
-    let (vocab, hidden, layers) = (c.vocab as u64, c.hidden as u64, c.layers as u64);
-    let of = |m: &Matrix| m.copies * blocks.bytes(m.outputs, m.inputs);
-    let blocks = layers * (block(c).iter().map(of).sum::<u64>() + F32 * block_vectors(c)) + F32 * hidden;
-    let table = tables.bytes(vocab, hidden);
-    named(blocks, table, if c.tied_embeddings { 0 } else { table })
-}
-
-/// Frozen weights whose bytes are known.
-pub fn named(blocks: u64, embedding: u64, head: u64) -> Vec<Buffer> {
-    vec![
-        Buffer::new("weights of the blocks", blocks, Life::Run, "in the order in which products read them"),
-        Buffer::new("embedding", embedding, Life::Run, "the head too, where a model ties them"),
-        Buffer::new("head", head, Life::Run, "makes logits"),
-    ]
 }
 
 fn loading(job: &Job) -> Vec<Buffer> {
     let c = job.config;
     let largest = block(c).iter().map(|m| m.outputs * m.inputs).max().unwrap_or(0).max((c.vocab * c.hidden) as u64);
-    let packed = if job.packs { F32 * largest } else { 0 };
     vec![
-        Buffer::new("a matrix being packed", packed, Life::Layer, "decoded to f32 on its way into panels; as large as the largest"),
+        Buffer::new("a matrix being packed", F32 * largest, Life::Layer, "decoded to f32 on its way into panels; as large as the largest"),
         Buffer::new("a matrix being read", job.stored * largest, Life::Layer, "pages of the model's file; given back after each matrix"),
     ]
 }
@@ -143,14 +139,13 @@ fn training(job: &Job) -> Vec<Buffer> {
     let c = job.config;
     let (dim, kv_heads, n) = (c.head_dim as u64, c.kv_heads as u64, job.positions);
     let four = [
-        ("adapter", "what the optimizer steps"),
+        ("trained parameters", "what the optimizer steps"),
         ("gradient", "summed over the micro-batches of a step"),
         ("Adam's first moment", "the optimizer's memory"),
         ("Adam's second moment", "the optimizer's memory"),
     ];
     let mut all: Vec<Buffer> = four.map(|(name, why)| Buffer::new(name, F32 * job.trained, Life::Run, why)).to_vec();
     all.extend(job.room.iter().cloned());
-    all.push(Buffer::new("a tensor being saved", 2 * F32 * job.largest_trained, Life::Layer, "copied and encoded for a checkpoint"));
     let partial = 2 * PARTS * kv_heads * dim * job.tokens;
     all.push(Buffer::new(
         "scratch of the ops",
@@ -187,9 +182,8 @@ mod tests {
         let config = builtin("smollm2-135m").unwrap();
         let job = |room| Job {
             config: &config,
-            weights: weights(&config, Hold::Panels, Hold::Panels),
-            packs: true,
-            largest_trained: 16 * 1536,
+            blocks: Hold::Panels,
+            tables: Hold::Panels,
             trained: 4_884_480,
             room: vec![Buffer::new("room", room, Life::Run, "")],
             tokens: 100,

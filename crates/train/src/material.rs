@@ -5,7 +5,7 @@
 
 use crate::Error;
 use model::random::{Stream, order};
-use record::pack::{Example, Kind, Pack};
+use record::pack::{Example, Kind, Meta, Pack};
 use record::recipe::{Objective, Recipe, Train};
 use record::{RunFolder, pack};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,8 @@ impl Material {
     /// A pack that is missing, damaged, of the wrong kind, without anything to learn, or made for another vocabulary.
     pub fn read(folder: &RunFolder, recipe: &Recipe, vocab: usize) -> Result<Material, Error> {
         let (pack, sha) = read(&folder.pack(), recipe, vocab)?;
-        let mut material = Material { sha, ..Material::of(pack, Vec::new()) };
+        let replayed = pack.meta.replay.as_ref().map_or(0, |replay| replay.sequences as usize) / pack.meta.kind.width();
+        let mut material = Material { pack, replayed, validation: Vec::new(), sha, validation_sha: None };
         if material.units() == 0 {
             return Err(Error::Nothing { path: folder.pack(), examples: 0, supervised: 0 });
         }
@@ -45,10 +46,12 @@ impl Material {
         Ok(material)
     }
 
-    /// What is about to be written, as it will be read.
-    pub fn of(pack: Pack, validation: Vec<Example>) -> Material {
-        let replayed = pack.meta.replay.as_ref().map_or(0, |replay| replay.sequences as usize) / pack.meta.kind.width();
-        Material { pack, replayed, validation, sha: String::new(), validation_sha: None }
+    /// What a run will read once its packs are written: sequences of the new task, replayed ones, those of validation.
+    pub fn unwritten(kind: Kind, new: &[Example], replay: &[Example], validation: &[Example]) -> Material {
+        let meta = Meta { kind, ..Meta::default() };
+        let pack = Pack { meta, examples: [new, replay].concat(), sha256: String::new() };
+        let replayed = replay.len() / kind.width();
+        Material { pack, replayed, validation: validation.to_vec(), sha: String::new(), validation_sha: None }
     }
 
     /// Units of the new task.

@@ -81,12 +81,10 @@ impl<'a> Trainer<'a> {
         adapter: Adapter,
     ) -> Trainer<'a> {
         let n = adapter.params.len();
-        let limits = limits_of(steps, recipe, &weights.dims, material);
-        let validation = match recipe.train.objective {
-            Objective::Dpo => Vec::new(),
-            Objective::Sft => batches_of(recipe, &weights.dims, material.validation.iter()),
-        };
-        let room = Room::new(&weights.dims, &adapter.places, limits);
+        let d = &weights.dims;
+        let pairs = recipe.train.objective == Objective::Dpo;
+        let validation = if pairs { Vec::new() } else { batches_of(recipe, d, material.validation.iter()) };
+        let room = Room::new(d, &adapter.places, limits(recipe, d, material, steps));
         let (m, v, grads) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         let reference = Reference::default();
         Trainer { cx, weights, material, recipe, adapter, m, v, updates: 0, grads, room, validation, reference }
@@ -241,26 +239,21 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Room for every micro-batch of a whole run, validation included.
-pub fn limits(recipe: &Recipe, d: &Dims, material: &Material) -> Limits {
-    limits_of(steps_of(&recipe.train, material.units()), recipe, d, material)
-}
-
-fn limits_of(steps: u64, recipe: &Recipe, d: &Dims, material: &Material) -> Limits {
+/// What a room must be made for: every micro-batch of the first `steps` steps, and of validation.
+pub fn limits(recipe: &Recipe, d: &Dims, material: &Material, steps: u64) -> Limits {
     let mut limits = Limits { balance: recipe.train.router_loss, ..Limits::NONE };
-    let pairs = recipe.train.objective == Objective::Dpo;
-    if pairs {
+    if recipe.train.objective == Objective::Dpo {
         for sequences in [material.sequences(), &material.validation] {
             pairs_of(recipe, d, sequences.chunks_exact(2)).iter().for_each(|(b, _)| limits.widen(b));
         }
-    } else {
-        batches_of(recipe, d, material.validation.iter()).iter().for_each(|b| limits.widen(b));
-    }
-    for step in 0..steps {
-        match pairs {
-            true => pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().for_each(|(b, _)| limits.widen(b)),
-            false => batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b)),
+        for step in 0..steps {
+            pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().for_each(|(b, _)| limits.widen(b));
         }
+        return limits;
+    }
+    batches_of(recipe, d, material.validation.iter()).iter().for_each(|b| limits.widen(b));
+    for step in 0..steps {
+        batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b));
     }
     limits
 }

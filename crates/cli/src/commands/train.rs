@@ -94,7 +94,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         return Ok(());
     }
     let free = memory::free();
-    let room = flow::foresee(&recipe, &folder, None, &flow::material(&prepared, &folder), args.threads, free)?;
+    let room = flow::foresee(&recipe, &folder, None, &prepared.material(), args.threads, free)?;
     if args.plan {
         foreseen(args, &room.plan, free, ui);
         return Ok(());
@@ -131,9 +131,8 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
 
     // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
     if run.pack().is_file() {
-        let folder = Folder::open(&model)?;
+        let (free, folder) = (memory::free(), Folder::open(&model)?);
         let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
-        let free = memory::free();
         require(&flow::foresee(&recipe, &folder, Some(&run), &material, args.threads, free)?, free)?;
     }
     let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
