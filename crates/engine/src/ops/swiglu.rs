@@ -47,11 +47,11 @@ pub fn backward_weighted(cx: &Cx, g: &mut [f32], u: &mut [f32], dh: &mut [f32], 
     let width = g.len().checked_div(rows).unwrap_or(0);
     let (g, u, dh, dw) = (Shared::new(g), Shared::new(u), Shared::new(dh), Shared::new(dw));
     for_rows(cx, rows, 4, |row, count| {
-        for r in row..row + count {
+        for (r, &w) in (row..).zip(&w[row..row + count]) {
             let at = r * width;
             // SAFETY: each task has its own rows.
             let (g, u, dh, dw) = unsafe { (g.part(at, width), u.part(at, width), dh.part(at, width), dw.part(r, 1)) };
-            dw[0] = weighted_row(cx.level(), g, u, dh, w[r]);
+            dw[0] = weighted_row(cx.level(), g, u, dh, w);
         }
     });
 }
