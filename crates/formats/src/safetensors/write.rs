@@ -11,6 +11,9 @@ use crate::atomic::{sync_folder, temporary_beside};
 use crate::tensor::encode_f32;
 use crate::{Dtype, Error};
 
+/// Values that are encoded at a time.
+const PIECE: usize = 1 << 18;
+
 /// What a tensor will be; the bytes follow through [`Writer::put`].
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -74,8 +77,26 @@ impl Writer {
     /// # Errors
     /// As [`Writer::put`], and `Range` if the type cannot hold a value.
     pub fn put_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let dtype = self.due(name)?.dtype;
-        self.put(name, &encode_f32(name, dtype, values)?)
+        let entry = self.due(name)?;
+        let (dtype, expected) = (entry.dtype, entry.shape.iter().product::<usize>());
+        if values.len() != expected {
+            let found = format!("{} values", values.len());
+            return Err(Error::malformed(&self.target, format!("tensor `{name}`"), found, format!("{expected} values")));
+        }
+        // In pieces: a whole tensor beside its values would be the highest moment of a run that trains every weight.
+        let encode = |(number, piece): (usize, &[f32])| match encode_f32(name, dtype, piece) {
+            Err(Error::Range { tensor, index, value, dtype }) => Err(Error::Range { tensor, index: index + number * PIECE, value, dtype }),
+            other => other,
+        };
+        if dtype != Dtype::F32 {
+            // A value out of range must be known before a byte is written.
+            values.chunks(PIECE).enumerate().try_for_each(|at| encode(at).map(drop))?;
+        }
+        for at in values.chunks(PIECE).enumerate() {
+            self.write(&encode(at)?)?;
+        }
+        self.next += 1;
+        Ok(())
     }
 
     /// Makes the file durable and gives it its name, replacing one that was there.
