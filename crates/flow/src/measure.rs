@@ -165,7 +165,10 @@ fn happened(end: &train::End) -> Vec<(String, String)> {
 
 fn hashes(recipe: &Recipe, run: &RunFolder) -> Result<Vec<(String, String)>, Error> {
     let mut all = vec![("settings".to_string(), recipe.fingerprint())];
-    for path in [&recipe.data.train, &recipe.data.eval, &run.adapter().join(model::adapter::WEIGHTS_FILE)] {
+    // An adapter, or the weights of a model that was trained whole.
+    let trained =
+        ["adapter_model.safetensors", "model.safetensors"].map(|name| run.adapter().join(name)).into_iter().find(|path| path.is_file());
+    for path in [Some(&recipe.data.train), Some(&recipe.data.eval), trained.as_ref()].into_iter().flatten() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         all.push((name, record::hash::sha256_file(path)?.0));
     }

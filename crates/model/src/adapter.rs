@@ -68,6 +68,7 @@ impl Adapter {
         for (done, t) in all.iter().enumerate() {
             let mut values = vec![0f32; t.shape.iter().product()];
             files.load_f32(&t.name, &t.shape, &mut values)?;
+            files.release();
             t.write(&values, &mut params);
             progress(done + 1, all.len());
         }

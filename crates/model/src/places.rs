@@ -9,6 +9,7 @@ use crate::{Dims, Error};
 use engine::ops::linear::Grads;
 use formats::AdapterConfig;
 use formats::adapter::{Part, tensor_name};
+use std::borrow::Cow;
 
 /// Where the trained parts of a linear layer lie; offsets into the flat vector.
 #[derive(Clone, Copy, Debug, Default)]
@@ -366,11 +367,11 @@ pub fn target_names(d: &Dims) -> Vec<&'static str> {
 }
 
 impl Trained {
-    /// Its values, cut from a flat vector.
-    pub fn read(&self, flat: &[f32]) -> Vec<f32> {
+    /// Its values, cut from a flat vector; copied only where they lie apart in it.
+    pub fn read<'a>(&self, flat: &'a [f32]) -> Cow<'a, [f32]> {
         let n: usize = self.shape.iter().product();
         match &self.lie {
-            Lie::Whole(at) => flat[*at..at + n].to_vec(),
+            Lie::Whole(at) => flat[*at..at + n].into(),
             Lie::ExpertsA(all) => all.iter().flat_map(|at| &flat[*at..at + n / all.len()]).copied().collect(),
             Lie::ExpertsB(all) => (0..n).map(|i| flat[self.expert_b(all, i)]).collect(),
         }

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::Error;
 use crate::draft::{Draft, Entry};
 use crate::tensor::encode_f32;
+use crate::{Dtype, Error};
+
+/// Values that are encoded at a time.
+const PIECE: usize = 1 << 18;
 
 /// A safetensors file in the making, under a temporary name in the target's folder.
 ///
@@ -43,8 +46,22 @@ impl Writer {
     /// # Errors
     /// As [`Writer::put`], and `Range` if the type cannot hold a value.
     pub fn put_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let dtype = self.draft.due(name)?.dtype;
-        self.put(name, &encode_f32(name, dtype, values)?)
+        let entry = self.draft.due(name)?;
+        let (dtype, expected) = (entry.dtype, entry.shape.iter().product::<usize>());
+        if values.len() != expected || expected == 0 {
+            // Says what is wrong, or ends a tensor without values.
+            return self.put(name, &encode_f32(name, dtype, values)?);
+        }
+        // In pieces: a whole tensor beside its values would be the highest moment of a run that trains every weight.
+        let encode = |(number, piece): (usize, &[f32])| match encode_f32(name, dtype, piece) {
+            Err(Error::Range { tensor, index, value, dtype }) => Err(Error::Range { tensor, index: index + number * PIECE, value, dtype }),
+            other => other,
+        };
+        if dtype != Dtype::F32 {
+            // A value out of range must be known before a byte is written.
+            values.chunks(PIECE).enumerate().try_for_each(|at| encode(at).map(drop))?;
+        }
+        values.chunks(PIECE).enumerate().try_for_each(|at| self.draft.put_part(name, &encode(at)?))
     }
 
     /// Makes the file durable and gives it its name, replacing one that was there.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use formats::Dtype;
 use formats::safetensors::{Entry, File, Writer};
+use formats::{Dtype, Error};
 
 use crate::words;
 
@@ -65,4 +65,25 @@ fn a_writer_that_stops_leaves_nothing() {
     assert!(words(Writer::create(&path, &huge, &BTreeMap::new()), at).contains("expected a size that fits"));
     let gone = at.join("no/such/m.safetensors");
     assert!(words(Writer::create(&gone, &entries, &BTreeMap::new()), at).starts_with("cannot create no/such/"));
+}
+
+#[test]
+fn a_long_tensor_is_written_in_pieces_and_refused_before_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.safetensors");
+    let n = 700_001;
+    let mut values: Vec<f32> = (0..n).map(|i| (i % 4096) as f32).collect();
+    let entries = [Entry { name: "w".to_string(), dtype: Dtype::F16, shape: vec![n] }];
+    let mut writer = Writer::create(&path, &entries, &BTreeMap::new()).unwrap();
+    values[600_000] = 1e6;
+    let error = writer.put_f32("w", &values).unwrap_err();
+    assert!(matches!(error, Error::Range { index: 600_000, .. }), "{error}");
+    assert!(writer.put_f32("w", &values[1..]).unwrap_err().to_string().contains("700000 values"));
+    values[600_000] = 7.0;
+    writer.put_f32("w", &values).unwrap();
+    writer.finish().unwrap();
+    let mut back = vec![0f32; n];
+    File::open(&path).unwrap().tensor("w").unwrap().read_f32(&mut back).unwrap();
+    // F16 is exact up to 2,048 and even beyond.
+    assert!(back.iter().zip(&values).all(|(b, v)| b == v || (*v > 2048.0 && (b - v).abs() <= 1.0)));
 }
