@@ -35,7 +35,7 @@ impl<'a> Source<'a> {
     pub fn read(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<(), Error> {
         let adapter = self.tuned.adapter;
         if let Some(trained) = self.trained.get(name) {
-            *values = trained.read(&adapter.params);
+            *values = trained.read(&adapter.params).into_owned();
             return Ok(());
         }
         values.resize(shape.iter().product(), 0.0);
