@@ -78,8 +78,8 @@ fn a_long_tensor_is_written_in_pieces_and_refused_before_the_first() {
     values[600_000] = 1e6;
     let error = writer.put_f32("w", &values).unwrap_err();
     assert!(matches!(error, Error::Range { index: 600_000, .. }), "{error}");
-    assert!(writer.put_f32("w", &values[1..]).unwrap_err().to_string().contains("700000 values"));
     values[600_000] = 7.0;
+    assert!(writer.put_f32("w", &values[1..]).unwrap_err().to_string().contains("found 1400000 bytes"));
     writer.put_f32("w", &values).unwrap();
     writer.finish().unwrap();
     let mut back = vec![0f32; n];

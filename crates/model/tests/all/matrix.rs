@@ -234,7 +234,10 @@ fn packed_shared_and_accumulated_steps_are_one_step() {
         {
             let found = c.supervised(&examples, size, sharing);
             let place = format!("{} {}: {size} examples, {sharing:?}: ", cell.family, cell.method);
-            let far = worse(((found.loss - alone.loss).abs() / alone.loss, "loss".into()), c.worst(&found.grads, |t| t.read(&alone.grads).into_owned()));
+            let far = worse(
+                ((found.loss - alone.loss).abs() / alone.loss, "loss".into()),
+                c.worst(&found.grads, |t| t.read(&alone.grads).into_owned()),
+            );
             all = worse(all, (far.0, place + &far.1));
         }
     }
