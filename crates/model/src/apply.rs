@@ -91,14 +91,7 @@ impl<'a> Applied<'a> {
     /// Every member's `y` from `x`; `u` is kept for the backward pass.
     pub(crate) fn forward(&self, ys: &mut [&mut [f32]], write: Write, u: &mut [f32], x: &[f32], rows: usize, spare: &mut Spare<Block>) {
         let g = self.whole();
-        match &self.noise {
-            Some(n) if self.ranks > 0 => {
-                let dropped = &mut spare.dropped[..x.len()];
-                dropout::forward(self.cx, dropped, x, n.keys, self.drop(n));
-                linear::forward_u(self.cx, u, dropped, &g, rows);
-            }
-            _ => linear::forward_u(self.cx, u, x, &g, rows),
-        }
+        self.inside(u, x, rows, spare);
         if self.slots.iter().all(|s| s.magnitude.is_none()) {
             linear::forward(self.cx, ys, write, u, x, &g, rows);
         } else {
@@ -107,6 +100,19 @@ impl<'a> Applied<'a> {
             }
         }
         linear::add_bias(self.cx, ys, &g);
+    }
+
+    /// `u` alone.
+    pub(crate) fn inside(&self, u: &mut [f32], x: &[f32], rows: usize, spare: &mut Spare<Block>) {
+        let g = self.whole();
+        match &self.noise {
+            Some(n) if self.ranks > 0 => {
+                let dropped = &mut spare.dropped[..x.len()];
+                dropout::forward(self.cx, dropped, x, n.keys, self.drop(n));
+                linear::forward_u(self.cx, u, dropped, &g, rows);
+            }
+            _ => linear::forward_u(self.cx, u, x, &g, rows),
+        }
     }
 
     /// A member alone: with DoRA its output is scaled before it is added.

@@ -127,6 +127,24 @@ pub(crate) fn out(
     }
 }
 
+/// What [`out`] saves, alone: x·A of each expert's last product.
+pub(crate) fn inside_down(
+    s: &Pass,
+    i: usize,
+    saved: &mut Saved<Block>,
+    (sorted, wide, routing): (&Sorted<Block>, &mut [f32], &Routing),
+    spare: &mut Spare<Block>,
+) {
+    let d = s.dims();
+    let Some(e) = &d.experts else { return };
+    for (expert, share) in shares(s, i, e, &routing.groups) {
+        let group = Applied::new(s.cx, s.weights, s.adapter, i, DOWN + 2 * expert, share.dropping(s, i));
+        let h = share.of(wide, d.intermediate);
+        experts::weigh(s.cx, h, &sorted.weights, share.pairs, d.intermediate);
+        group.inside(share.of(&mut saved.u[DOWN], group.ranks()), h, share.len(), spare);
+    }
+}
+
 /// From the gradient of the output to that of the normed input, which takes that input's place in `room.norm`.
 pub(crate) fn backward(s: &Pass, room: &mut Room, i: usize, n: usize, balance: (&mut Balance, f64), grads: &mut [f32]) {
     let d = s.dims();

@@ -12,7 +12,7 @@ use engine::ops::{rmsnorm, swiglu};
 /// The output of layer `i`: into the next layer's input, or supervised rows of it into `room.picked`.
 pub(crate) fn forward(s: &Pass, room: &mut Room, i: usize) {
     let (d, n) = (s.dims(), s.rows_of(i));
-    again(s, room, i);
+    inside(s, room, i);
     let last = i + 1 == d.layers;
     let (place, next) = (room.place(i), room.input(i + 1));
     let out = match last {
@@ -34,8 +34,20 @@ pub(crate) fn forward(s: &Pass, room: &mut Room, i: usize) {
     }
 }
 
-/// What layer `i` saves of this half, and silu(gate)·up in `room.wide`.
+/// All that layer `i` saves of this half, without its output.
 pub(crate) fn again(s: &Pass, room: &mut Room, i: usize) {
+    let (d, n, place) = (s.dims(), s.rows_of(i), room.place(i));
+    inside(s, room, i);
+    let saved = &mut room.saved[place];
+    if d.experts.is_some() {
+        return experts::inside_down(s, i, saved, (&room.sorted, &mut room.wide, &room.routing), &mut room.spare);
+    }
+    let group = Applied::new(s.cx, s.weights, s.adapter, i, DOWN, s.dropping(i, false));
+    group.inside(&mut saved.u[DOWN][..n * group.ranks()], &room.wide[..n * d.intermediate], n, &mut room.spare);
+}
+
+/// What layer `i` saves of this half up to silu(gate)·up, which is left in `room.wide`.
+fn inside(s: &Pass, room: &mut Room, i: usize) {
     let (d, n) = (s.dims(), s.rows_of(i));
     let place = room.place(i);
     let saved = &mut room.saved[place];

@@ -57,6 +57,8 @@ struct Open {
     trained: Adapter,
     truth: File,
     aux: f64,
+    /// Layers that are computed again for the backward pass.
+    recompute: usize,
 }
 
 /// What a run of a cell gave.
@@ -87,7 +89,7 @@ fn open(cell: &Cell) -> Open {
         ),
     };
     let truth = File::open(&root().join(&cell.family).join(format!("{}.safetensors", cell.method))).expect("truth");
-    Open { cx, weights, trained, truth, aux: cell.aux }
+    Open { cx, weights, trained, truth, aux: cell.aux, recompute: 0 }
 }
 
 impl Open {
@@ -96,7 +98,8 @@ impl Open {
     }
 
     fn room(&self, b: &MicroBatch) -> Room {
-        Room::new(&self.weights.dims, &self.trained.places, Limits { balance: self.aux, ..Limits::of([b]) })
+        let limits = Limits { balance: self.aux, recompute: self.recompute, ..Limits::of([b]) };
+        Room::new(&self.weights.dims, &self.trained.places, limits)
     }
 
     /// A step of micro-batches of `size` examples each.
@@ -243,6 +246,27 @@ fn packed_shared_and_accumulated_steps_are_one_step() {
     }
     println!("worst of 8x1, 4x2, 2x4, 1x8, packed and shared against each example alone: {:.1e} ({})", all.0, all.1);
     assert!(all.0 < 2e-5, "{all:?}");
+}
+
+/// What is computed again is what was computed, so no bit may differ, whatever the number of layers.
+#[test]
+fn layers_computed_again_give_the_same_bits() {
+    let cells: Vec<Cell> = read(&root().join("cells.json"));
+    for cell in &cells {
+        let mut c = open(cell);
+        let (batch, pairs) = sequences_of(cell);
+        let examples = sequences(&batch);
+        let mut steps = Vec::new();
+        for recompute in 0..=c.weights.dims.layers {
+            c.recompute = recompute;
+            let sharing = Sharing::From(4);
+            let found = if cell.is_dpo() { c.preference(&pairs, sharing) } else { c.supervised(&examples, 4, sharing) };
+            steps.push((found.loss.to_bits(), found.grads.iter().map(|g| g.to_bits()).collect::<Vec<_>>()));
+        }
+        for (recompute, step) in steps.iter().enumerate() {
+            assert!(*step == steps[0], "{} {}: {recompute} layers computed again changed a bit", cell.family, cell.method);
+        }
+    }
 }
 
 /// The judge refuses a batch with one token changed, angles of the wrong length, and an adapter with one number changed.
