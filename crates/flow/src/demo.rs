@@ -1,6 +1,6 @@
 //! The demo: the example that the binary carries, from its files to a measured and merged model.
 
-use crate::{Error, Measured, Merged, Watch, combine, load, load_to_teach, measure, pin, prepare, teach, write_pack};
+use crate::{Error, Measured, Merged, Prepared, Watch, combine, load, load_to_teach, measure, pin, teach, write_pack};
 use export::Precision;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Demo {
     pub measured: Option<Measured>,
     /// The merged model; none if training was stopped.
     pub merged: Option<Merged>,
-    /// Seconds from the first file read to the last one written.
+    /// Seconds from the model's loading to the last file written.
     pub seconds: f64,
 }
 
@@ -44,7 +44,7 @@ pub fn write_example(folder: &Path) -> Result<PathBuf, Error> {
     Ok(folder.join(FILES[0].0))
 }
 
-/// Prepares, trains, measures and merges `recipe` with the model at `model_path`.
+/// Trains, measures and merges what was prepared of a settled recipe, with the model at `model_path`.
 ///
 /// # Errors
 /// Whatever a stage says; what earlier stages wrote stays.
@@ -52,6 +52,7 @@ pub fn demo(
     recipe: &Recipe,
     model_path: &Path,
     run: &RunFolder,
+    prepared: &Prepared,
     threads: usize,
     about: &About,
     abort: &Abort,
@@ -61,17 +62,16 @@ pub fn demo(
     let began = Instant::now();
     let mut ready = load_to_teach(recipe, model_path, threads, watch)?;
     pin(&mut ready.folder, recipe);
-    let prepared = prepare(recipe, &ready.folder)?;
-    write_pack(&prepared, recipe, &ready.folder, run)?;
-    watch.prepared(&prepared);
+    write_pack(prepared, recipe, &ready.folder, run)?;
+    watch.prepared(prepared);
     let end = teach(&ready, recipe, run, about, Start::Fresh, abort, watch)?;
     let (mut measured, mut merged) = (None, None);
     if end.finished {
         drop(ready);
         let mut ready = load(model_path, threads, watch)?;
         pin(&mut ready.folder, recipe);
-        measured = Some(measure(&ready, recipe, run, &prepared, today, watch)?);
-        merged = Some(combine(&ready, run, &prepared, Precision::F32, None, watch)?);
+        measured = Some(measure(&ready, recipe, run, prepared, today, watch)?);
+        merged = Some(combine(&ready, run, prepared, Precision::F32, None, watch)?);
     }
     Ok(Demo { end, measured, merged, seconds: began.elapsed().as_secs_f64() })
 }

@@ -161,27 +161,14 @@ pub fn sweep(
 ) -> Result<Outcome, Error> {
     RunFolder::create_at(folder, recipe)?;
     record::atomic::write(&folder.join(PLAN), format!("{:#}\n", plan.to_json()).as_bytes())?;
-    go(ready, recipe, prepared, plan, folder, about, abort, watch)
+    resume_sweep(ready, recipe, prepared, plan, folder, about, abort, watch)
 }
 
-/// Goes on with the sweep in `folder`.
+/// Goes on with the sweep in `folder`, whose plan it is.
 ///
 /// # Errors
-/// A folder that is no sweep; else as [`sweep`].
+/// As [`sweep`].
 pub fn resume_sweep(
-    ready: &Ready,
-    recipe: &Recipe,
-    prepared: &Prepared,
-    folder: &Path,
-    about: &About,
-    abort: &Abort,
-    watch: &mut dyn Watch,
-) -> Result<Outcome, Error> {
-    let plan = Plan::read(&folder.join(PLAN))?;
-    go(ready, recipe, prepared, &plan, folder, about, abort, watch)
-}
-
-fn go(
     ready: &Ready,
     recipe: &Recipe,
     prepared: &Prepared,
@@ -388,6 +375,28 @@ fn exact(run: &Path) -> Option<(f64, f64, f64)> {
 }
 
 impl Plan {
+    /// The plan of the sweep in `folder`.
+    ///
+    /// # Errors
+    /// A folder that is no sweep.
+    pub fn open(folder: &Path) -> Result<Plan, Error> {
+        Plan::read(&folder.join(PLAN))
+    }
+
+    /// A recipe that needs as much memory as any of the trials: the largest rank, and as many steps as the longest.
+    ///
+    /// # Errors
+    /// A value that no recipe takes.
+    pub fn largest(&self, recipe: &Recipe) -> Result<Recipe, Error> {
+        let mut largest = recipe.clone();
+        for trial in &self.trials {
+            let own = changed(recipe, trial)?;
+            largest.adapter.rank = largest.adapter.rank.max(own.adapter.rank);
+            largest.train.epochs = largest.train.epochs.max(own.train.epochs);
+        }
+        Ok(largest)
+    }
+
     fn to_json(&self) -> Value {
         let trial = |t: &Trial| json!({ "name": t.name, "changes": t.changes, "steps": t.steps });
         json!({ "version": VERSION, "steps": self.steps, "rungs": self.rungs, "trials": self.trials.iter().map(trial).collect::<Vec<_>>() })
@@ -430,6 +439,7 @@ mod tests {
         recipe.set("data.validation_share=0.1").expect("set");
         let own = changed(&recipe, &plan.trials[0]).expect("a recipe");
         assert_eq!((own.adapter.rank, own.adapter.alpha, own.train.validate_every), (8, 16.0, 2));
+        assert_eq!(plan.largest(&recipe).expect("a recipe").adapter.rank, 16);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use model::preference as dpo;
 use model::{Adapter, Dims, MicroBatch, Weights};
 use record::Recipe;
 use record::pack::Example;
-use record::recipe::Objective;
+use record::recipe::{Objective, Recompute};
 
 pub use crate::material::{per_epoch, steps_of};
 
@@ -241,7 +241,7 @@ impl<'a> Trainer<'a> {
 
 /// What a room must be made for: every micro-batch of the first `steps` steps, and of validation.
 pub fn limits(recipe: &Recipe, d: &Dims, material: &Material, steps: u64) -> Limits {
-    let mut limits = Limits { balance: recipe.train.router_loss, ..Limits::NONE };
+    let mut limits = Limits { balance: recipe.train.router_loss, recompute: again(recipe, d), ..Limits::NONE };
     if recipe.train.objective == Objective::Dpo {
         for sequences in [material.sequences(), &material.validation] {
             pairs_of(recipe, d, sequences.chunks_exact(2)).iter().for_each(|(b, _)| limits.widen(b));
@@ -256,6 +256,16 @@ pub fn limits(recipe: &Recipe, d: &Dims, material: &Material, steps: u64) -> Lim
         batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b));
     }
     limits
+}
+
+/// Layers, from the first on, that are computed again for the backward pass. A recipe that leaves that to the machine and was
+/// not settled keeps everything.
+fn again(recipe: &Recipe, d: &Dims) -> usize {
+    match recipe.train.recompute {
+        Recompute::Auto | Recompute::None => 0,
+        Recompute::All => d.layers,
+        Recompute::First(layers) => (layers as usize).min(d.layers),
+    }
 }
 
 fn sequence(example: &Example) -> Sequence<'_> {

@@ -1,10 +1,11 @@
 //! `tunesmith demo`: the whole way on built-in data, from tickets to a measured and merged model.
 
-use super::train::say;
+use super::train::{fitted, say};
 use crate::fault::Fault;
 use crate::ui::Ui;
 use crate::{clock, figures, place, show, stop};
 use flow::Demo;
+use model::Folder;
 use record::RunFolder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,16 @@ pub fn run(args: &DemoArgs, ui: &mut Ui) -> Result<(), Fault> {
 
     // Plan.
     show::settings(&recipe).iter().for_each(|line| ui.tell(line));
+    let mut folder = Folder::open(&model)?;
+    flow::pin(&mut folder, &recipe);
+    let prepared = flow::prepare(&recipe, &folder)?;
+    let settled = fitted(&recipe, &folder, None, &prepared.material(), args.threads, ui)?;
 
     // Do.
     let abort = stop::hear();
     let run = RunFolder::create(&args.out, "northwind", &recipe)?;
     let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
-    let done = flow::demo(&recipe, &model, &run, args.threads, &about, abort, &clock::today(), ui);
+    let done = flow::demo(&settled, &model, &run, &prepared, args.threads, &about, abort, &clock::today(), ui);
     let done = done.inspect_err(|_| place::take_back(&run))?;
 
     // Say.

@@ -1,6 +1,6 @@
 //! `tunesmith lr`: which learning rate to begin with, tried on the recipe's own data.
 
-use super::train::USUAL;
+use super::train::{USUAL, fitted};
 use crate::fault::Fault;
 use crate::ui::Ui;
 use crate::{place, stop};
@@ -50,6 +50,7 @@ pub fn run(args: &LrArgs, ui: &mut Ui) -> Result<(), Fault> {
 
     // Plan.
     let prepared = flow::prepare(&recipe, &folder)?;
+    let recipe = fitted(&recipe, &folder, None, &prepared.material(), args.threads, ui)?;
     let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
     let range = Range { steps: args.steps, ..RANGE };
 

@@ -1,6 +1,6 @@
 //! `tunesmith sweep`: many runs of a recipe side by side, and which settings were best.
 
-use super::train::USUAL;
+use super::train::{USUAL, fitted};
 use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
 use crate::{clock, place, show, stop};
@@ -73,20 +73,24 @@ pub fn run(args: &SweepArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Plan.
     let prepared = flow::prepare(&recipe, &folder)?;
     let plan = match &args.resume {
-        Some(_) => None,
+        Some(folder) => Plan::open(folder)?,
         None => {
             let axes = Axes { ranks: args.rank.clone(), rates: args.lr.clone(), epochs: args.epochs.clone() };
             let plan = flow::plan(&recipe, &axes, args.budget, prepared.units())?;
             tell(&plan, ui);
-            Some(plan)
+            plan
         }
     };
     if args.dry_run {
         ui.say("Nothing was written.");
-        let trials = plan.iter().flat_map(|p| &p.trials).map(|t| json!({ "name": t.name, "steps": t.steps })).collect::<Vec<_>>();
-        ui.json(json!({ "dry_run": true, "trials": trials, "steps": plan.as_ref().map(|p| p.steps), "rounds": plan.as_ref().map(|p| p.rungs.len()) }));
+        let trials = plan.trials.iter().map(|t| json!({ "name": t.name, "steps": t.steps })).collect::<Vec<_>>();
+        ui.json(json!({ "dry_run": true, "trials": trials, "steps": plan.steps, "rounds": plan.rungs.len() }));
         return Ok(());
     }
+    // All trials compute the same layers twice: what the largest of them needs.
+    let (largest, material) = (plan.largest(&recipe)?, prepared.material());
+    let mut recipe = recipe;
+    recipe.train.recompute = fitted(&largest, &folder, None, &material, args.threads, ui)?.train.recompute;
     let mut ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
     flow::pin(&mut ready.folder, &recipe);
 
@@ -97,10 +101,8 @@ pub fn run(args: &SweepArgs, ui: &mut Ui) -> Result<(), Fault> {
         (Some(folder), _) | (None, Some(folder)) => folder.clone(),
         (None, None) => numbered(&place::stem(&args.recipe)),
     };
-    let outcome = match &plan {
-        Some(plan) => flow::sweep(&ready, &recipe, &prepared, plan, &place, &about, abort, ui),
-        None => flow::resume_sweep(&ready, &recipe, &prepared, &place, &about, abort, ui),
-    }?;
+    let begin = if args.resume.is_some() { flow::resume_sweep } else { flow::sweep };
+    let outcome = begin(&ready, &recipe, &prepared, &plan, &place, &about, abort, ui)?;
     stop::unheard();
 
     // Say.

@@ -4,9 +4,8 @@ use super::track;
 use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
 use crate::{clock, figures, memory, place, show, stop};
-use flow::{Ready, Room, Watch};
+use flow::{Room, Watch};
 use model::Folder;
-use plan::cpu::Plan;
 use record::{Event, Recipe, RunFolder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -96,10 +95,10 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     let free = memory::free();
     let room = flow::foresee(&recipe, &folder, None, &prepared.material(), args.threads, free)?;
     if args.plan {
-        foreseen(args, &room.plan, free, ui);
+        foreseen(args, &room, free, ui);
         return Ok(());
     }
-    require(&room, free)?;
+    let settled = settle(&recipe, &room, free, ui)?;
     let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
 
     // Do.
@@ -107,7 +106,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     let run = place::new_run(args.out.as_deref(), &place::stem(&args.recipe), &recipe)?;
     let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
     let written = flow::write_pack(&prepared, &recipe, &ready.folder, &run);
-    let teach = |watch: &mut dyn Watch| flow::teach(&ready, &recipe, &run, &about, Start::Fresh, abort, watch);
+    let teach = |watch: &mut dyn Watch| flow::teach(&ready, &settled, &run, &about, Start::Fresh, abort, watch);
     let end = written.and_then(|()| track::beside(&run, &recipe, ui, teach));
     let end = end.inspect_err(|_| place::take_back(&run))?;
 
@@ -129,18 +128,18 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     place::settle(&mut recipe, ui);
     let model = place::model(&recipe.model.base, ui)?;
 
-    // Plan: it was made when the run began; only a run that died before its first step lacks the pack.
-    if run.pack().is_file() {
-        let (free, folder) = (memory::free(), Folder::open(&model)?);
-        let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
-        require(&flow::foresee(&recipe, &folder, Some(&run), &material, args.threads, free)?, free)?;
-    }
-    let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
-    flow::pin(&mut ready.folder, &recipe);
+    // Plan: the data is as it was when the run began; only a run that died before its first step lacks its packs.
+    let mut folder = Folder::open(&model)?;
+    flow::pin(&mut folder, &recipe);
     // The training pack is written last.
     if !run.pack().is_file() {
-        pack(&ready, &recipe, &run)?;
+        flow::write_pack(&flow::prepare(&recipe, &folder)?, &recipe, &folder, &run)?;
     }
+    let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
+    let recipe = fitted(&recipe, &folder, Some(&run), &material, args.threads, ui)?;
+    drop((material, folder));
+    let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
+    flow::pin(&mut ready.folder, &recipe);
     let steps = events.iter().find_map(|e| if let Event::Started { steps, .. } = e { Some(*steps) } else { None });
     ui.expect(steps.unwrap_or(0));
 
@@ -157,17 +156,37 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
 }
 
 /// Shows the plan of a recipe.
-fn foreseen(args: &TrainArgs, plan: &Plan, free: Option<u64>, ui: &mut Ui) {
+fn foreseen(args: &TrainArgs, room: &Room, free: Option<u64>, ui: &mut Ui) {
+    let plan = &room.plan;
     let fits = free.map(|free| plan.peak_bytes <= free);
     ui.say(format!("\nMemory {}", plan.when));
     show::buffers(&plan.buffers).iter().for_each(|line| ui.say(line));
     let have = free.map_or("this system does not say what is free".to_string(), |n| format!("this machine can spare {}", show::bytes(n)));
     ui.say(format!("{:>10}  at the peak; {have}", show::bytes(plan.peak_bytes)));
+    ui.say(twice(room));
     ui.json(json!({
         "plan": true, "peak_bytes": plan.peak_bytes, "when": plan.when, "fits": fits, "free_bytes": free,
+        "recompute": { "layers": room.again, "of": room.layers, "all_peak_bytes": room.least_bytes },
+        "micro_tokens": { "fits": room.smaller, "keeps_everything": room.keeping },
         "buffers": show::buffer_figures(&plan.buffers),
     }));
     ui.next(&[(again(args), "train it")]);
+}
+
+/// What is computed a second time, and how to have it otherwise.
+fn twice(room: &Room) -> String {
+    let peak = room.plan.peak_bytes;
+    let other = match room.keeping {
+        Some(tokens) => format!("smaller micro-batches need none of it: --set train.micro_tokens={tokens}"),
+        None if room.least_bytes < peak => format!("{} if all layers were: --set train.recompute=all", show::bytes(room.least_bytes)),
+        None if room.again > 0 => "without it more memory is needed: --set train.recompute=none".to_string(),
+        None => "it would save nothing here".to_string(),
+    };
+    match room.again {
+        0 => format!("Computed twice: nothing; {other}"),
+        n if n == room.layers => format!("Computed twice: all {n} layers, from their inputs, to the same bits; {other}"),
+        n => format!("Computed twice: the first {n} of {} layers, from their inputs, to the same bits; {other}", room.layers),
+    }
 }
 
 /// The command without what made it stop.
@@ -176,21 +195,44 @@ fn again(args: &TrainArgs) -> String {
     format!("tunesmith train {}{changes}", args.recipe.display())
 }
 
+/// The recipe with what is left to this machine's memory settled; what does not fit is refused before it is loaded.
+pub fn fitted(
+    recipe: &Recipe,
+    folder: &Folder,
+    run: Option<&RunFolder>,
+    material: &train::Material,
+    threads: usize,
+    ui: &mut Ui,
+) -> Result<Recipe, Fault> {
+    let free = memory::free();
+    settle(recipe, &flow::foresee(recipe, folder, run, material, threads, free)?, free, ui)
+}
+
+fn settle(recipe: &Recipe, room: &Room, free: Option<u64>, ui: &mut Ui) -> Result<Recipe, Fault> {
+    require(room, free)?;
+    if room.again > 0 {
+        ui.tell(twice(room));
+    }
+    Ok(room.settle(recipe))
+}
+
 /// Refuses a run that would end in the middle for want of memory.
 fn require(room: &Room, free: Option<u64>) -> Result<(), Fault> {
     let Some(free) = free.filter(|free| room.plan.peak_bytes > *free) else { return Ok(()) };
     let (needs, has) = (show::bytes(room.plan.peak_bytes), show::bytes(free));
     let fault = Fault::new(Kind::Machine, format!("this run needs {needs} of memory {}; found {has} free", room.plan.when));
+    let fault = match room.least_bytes <= free {
+        true => fault.hint("layers computed a second time, the same result: --set train.recompute=auto"),
+        false => fault,
+    };
     let fault = match room.smaller {
-        Some(tokens) => fault.hint(format!("smaller micro-batches, the same result: --set train.micro_tokens={tokens}")),
+        Some(tokens) => {
+            fault.hint(format!("the largest micro-batches that fit, the same result but for rounding: --set train.micro_tokens={tokens}"))
+        }
+        None if room.least_bytes <= free => fault,
         None => fault.hint("a smaller model, or a machine with more memory"),
     };
     Err(fault.hint("what needs it: tunesmith train --plan"))
-}
-
-fn pack(ready: &Ready, recipe: &Recipe, run: &RunFolder) -> Result<(), Fault> {
-    let prepared = flow::prepare(recipe, &ready.folder)?;
-    Ok(flow::write_pack(&prepared, recipe, &ready.folder, run)?)
 }
 
 /// The end of a run and what to do with it; `demo` ends so too when it is stopped.
@@ -221,10 +263,11 @@ pub fn say(run: &RunFolder, end: &End, ui: &mut Ui) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plan::cpu::Plan;
 
     #[test]
     fn a_run_that_needs_more_than_there_is_is_refused() {
-        let room = |peak_bytes, smaller| Room { plan: Plan { peak_bytes, buffers: Vec::new(), when: "in training" }, smaller };
+        let room = |peak_bytes, smaller| room(peak_bytes, peak_bytes, 30, smaller, None);
         assert!(require(&room(10 << 20, None), Some(10 << 20)).is_ok());
         assert!(require(&room(10 << 20, None), None).is_ok());
         let fault = require(&room(3 << 30, Some(512)), Some(1 << 30)).unwrap_err();
@@ -233,5 +276,37 @@ mod tests {
         assert!(fault.hints[0].contains("train.micro_tokens=512"), "{fault}");
         let fault = require(&room(3 << 30, None), Some(1 << 30)).unwrap_err();
         assert!(fault.hints[0].contains("smaller model"), "{fault}");
+    }
+
+    /// A plan of a model of 30 layers.
+    fn room(peak_bytes: u64, least_bytes: u64, again: usize, smaller: Option<u32>, keeping: Option<u32>) -> Room {
+        Room { plan: Plan { peak_bytes, buffers: Vec::new(), when: "in training" }, again, layers: 30, least_bytes, smaller, keeping }
+    }
+
+    #[test]
+    fn a_run_that_would_fit_if_layers_were_computed_twice_is_told_so() {
+        let fault = require(&room(3 << 30, 1 << 30, 0, Some(64), None), Some(2 << 30)).unwrap_err();
+        assert!(fault.hints[0].ends_with("--set train.recompute=auto") && fault.hints[1].ends_with("train.micro_tokens=64"), "{fault}");
+        let fault = require(&room(3 << 30, 1 << 30, 0, None, None), Some(2 << 30)).unwrap_err();
+        assert!(!fault.to_string().contains("smaller model"), "{fault}");
+    }
+
+    #[test]
+    fn what_is_computed_twice_is_named_with_what_to_do() {
+        let gib = 1 << 30;
+        for (room, text) in [
+            (room(gib, gib, 0, None, None), "Computed twice: nothing; it would save nothing here"),
+            (room(2 * gib, gib, 0, None, None), "Computed twice: nothing; 1.00 GiB if all layers were: --set train.recompute=all"),
+            (
+                room(gib, gib >> 1, 12, None, Some(512)),
+                "Computed twice: the first 12 of 30 layers, from their inputs, to the same bits; smaller micro-batches need none of it: --set train.micro_tokens=512",
+            ),
+            (
+                room(gib, gib, 30, None, None),
+                "Computed twice: all 30 layers, from their inputs, to the same bits; without it more memory is needed: --set train.recompute=none",
+            ),
+        ] {
+            assert_eq!(twice(&room), text);
+        }
     }
 }

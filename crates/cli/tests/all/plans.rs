@@ -96,6 +96,28 @@ fn a_recipe_is_planned_on_this_machine_and_nothing_is_written() {
 }
 
 #[test]
+fn layers_computed_twice_are_planned_and_change_no_byte_of_the_adapter() {
+    let bench = Bench::new();
+    let layers = bench.json(&["train", "--plan"])["recompute"]["of"].as_u64().unwrap();
+    let plan = |recompute: &str| bench.json(&["train", "--plan", "--set", recompute]);
+    let (none, all) = (plan("train.recompute=none"), plan("train.recompute=all"));
+    assert_eq!((none["recompute"]["layers"].as_u64(), all["recompute"]["layers"].as_u64()), (Some(0), Some(layers)));
+    assert_eq!(none["recompute"]["all_peak_bytes"], all["peak_bytes"]);
+    assert!(bench.ok(&["train", "--plan", "--set", "train.recompute=all"]).contains("Computed twice: all "));
+    // This machine has room for all of it.
+    assert_eq!(plan("train.recompute=auto")["recompute"]["layers"].as_u64(), Some(0));
+    let bytes = |name: &str| {
+        bench.ok(&["train", "--out", name, "--set", &format!("train.recompute={name}")]);
+        std::fs::read(bench.path(name).join("adapter/adapter_model.safetensors")).unwrap()
+    };
+    let kept = bytes("none");
+    assert!(kept == bytes("all") && kept == bytes("auto") && kept == bytes("2"));
+    // What the machine decides is not written down: another one may have less memory.
+    assert!(bench.read("auto/recipe.toml").contains("recompute = \"auto\""));
+    bench.fails(&["train", "--plan", "--set", "train.recompute=some"], 1);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_run_says_how_much_memory_it_had() {
     let bench = Bench::new();

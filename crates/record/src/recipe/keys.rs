@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::read::*;
 use super::value::{Refusal, Value};
-use super::{Recipe, Targets};
+use super::{Recipe, Recompute, Targets};
 
 /// One setting.
 pub(super) struct Key {
@@ -97,6 +97,10 @@ pub(super) const SYNONYMS: &[(&str, &str)] = &[
     ("adapter_name_or_path", "adapter.from"),
     ("router_aux_loss_coef", "train.router_loss"),
     ("moe_aux_loss_coef", "train.router_loss"),
+    ("gradient_checkpointing", "train.recompute"),
+    ("use_gradient_checkpointing", "train.recompute"),
+    ("activation_checkpointing", "train.recompute"),
+    ("recompute_granularity", "train.recompute"),
     ("eval_dataset", "data.validation"),
     ("val_set_size", "data.validation_share"),
     ("val_size", "data.validation_share"),
@@ -342,6 +346,12 @@ pub(super) const KEYS: &[Key] = &[
         "f32 has no rounding to argue about; bf16, or auto, trains faster where the CPU multiplies bfloat16",
         |r| word(PRECISIONS, r.train.precision),
         |r, v| put(&mut r.train.precision, v.choice(PRECISIONS)),
+    ),
+    free(
+        "train.recompute",
+        "layers are computed a second time only where memory would not do; the same bits either way. all, or a number of layers, fits more",
+        |r| r.train.recompute.to_value(),
+        |r, v| put(&mut r.train.recompute, Recompute::of(v)),
     ),
     bits(
         "train.router_loss",

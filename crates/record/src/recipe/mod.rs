@@ -142,6 +142,7 @@ pub struct Train {
     pub seed: u64,
     pub share_prefix: bool,
     pub precision: Precision,
+    pub recompute: Recompute,
     /// Factor of the load-balancing loss of a model with experts; 0: without.
     pub router_loss: f64,
     /// Steps between two validations; 0: one at the end of each pass.
@@ -196,6 +197,17 @@ pub enum Precision {
     F32,
     /// Both factors rounded to bfloat16, sums in float32.
     Bf16,
+}
+
+/// Which layers keep only their input, and are computed again for the backward pass: less memory, more time, the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// As few as make the run fit this machine's memory.
+    Auto,
+    None,
+    All,
+    /// So many, from the first one on.
+    First(u32),
 }
 
 /// How the learning rate goes on after the warm-up.
@@ -292,6 +304,7 @@ impl Default for Recipe {
                 seed: 42,
                 share_prefix: true,
                 precision: Precision::F32,
+                recompute: Recompute::Auto,
                 router_loss: 0.0,
                 validate_every: 0,
                 patience: 0,

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::value::{Refusal, Value};
-use super::{Method, Objective, OnSpike, OverLong, Precision, Schedule, Storage, Targets};
+use super::{Method, Objective, OnSpike, OverLong, Precision, Recompute, Schedule, Storage, Targets};
 
 pub(super) const SCHEDULES: &[(&str, Schedule)] =
     &[("cosine", Schedule::Cosine), ("linear", Schedule::Linear), ("constant", Schedule::Constant)];
 pub(super) const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16)];
+pub(super) const RECOMPUTE: &[(&str, Recompute)] = &[("auto", Recompute::Auto), ("none", Recompute::None), ("all", Recompute::All)];
 pub(super) const OVER_LONG: &[(&str, OverLong)] = &[("refuse", OverLong::Refuse), ("drop", OverLong::Drop)];
 pub(super) const STORAGES: &[(&str, Storage)] =
     &[("full", Storage::Full), ("nf4", Storage::Nf4), ("int8", Storage::Int8), ("stored", Storage::Stored)];
@@ -51,6 +52,25 @@ pub(super) fn day(value: &Value) -> Result<String, Refusal> {
         number(0) > 0 && (1..=days).contains(&number(2))
     };
     if fits { Ok(text) } else { Err(Refusal::Range(wanted.to_string())) }
+}
+
+impl Recompute {
+    pub(super) fn of(value: &Value) -> Result<Recompute, Refusal> {
+        match value {
+            Value::Whole(_) => narrow(value, 0, 100_000).map(Recompute::First),
+            Value::Text(_) => value.choice(RECOMPUTE),
+            // An override's `none`.
+            Value::Unset => Ok(Recompute::None),
+            _ => Err(Refusal::Type("\"auto\" or \"none\" or \"all\", or a number of layers".to_string())),
+        }
+    }
+
+    pub(super) fn to_value(self) -> Value {
+        match self {
+            Recompute::First(layers) => Value::Whole(i64::from(layers)),
+            other => word(RECOMPUTE, other),
+        }
+    }
 }
 
 /// A table of regular expressions over names; which of several counts is decided by the order of the alphabet.

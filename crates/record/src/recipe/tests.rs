@@ -112,6 +112,9 @@ fn values_that_cannot_work_are_refused() {
         ("data.clock=2026-02-29", "a day, as in"),
         ("data.clock=yesterday", "a day, as in"),
         ("adapter.targets=[]", "an empty list"),
+        ("train.recompute=some", "\"auto\" or \"none\" or \"all\""),
+        ("train.recompute=true", "or a number of layers"),
+        ("train.recompute=-1", "a whole number from 0"),
         ("data.over_long=cut", "\"refuse\" or \"drop\""),
         ("data.max_tokens=0", "from 1"),
         ("data.train=\"\"", "a path"),
@@ -184,6 +187,8 @@ fn the_fingerprint_follows_the_bits_and_nothing_else() {
         "eval.batch=1",
         "data.train=x",
         "train.lr=2e-4",
+        "train.recompute=all",
+        "train.recompute=3",
         "track.mlflow=http://h:5000",
         "track.tensorboard=true",
     ] {
@@ -271,6 +276,17 @@ fn a_day_may_stand_without_quotes() {
 }
 
 #[test]
+fn what_is_computed_again_is_a_word_or_a_number_of_layers() {
+    let of = |change| changed(&[change]).train.recompute;
+    let words = ["train.recompute=auto", "train.recompute=none", "train.recompute=all", "train.recompute=7"];
+    assert_eq!(words.map(of), [Recompute::Auto, Recompute::None, Recompute::All, Recompute::First(7)]);
+    for change in words {
+        let recipe = changed(&[change]);
+        assert_eq!(parse(&recipe.to_toml()).unwrap().train.recompute, recipe.train.recompute);
+    }
+}
+
+#[test]
 fn names_of_other_trainers_lead_to_ours() {
     for (theirs, ours) in [
         ("load_in_4bit", "model.storage"),
@@ -280,6 +296,7 @@ fn names_of_other_trainers_lead_to_ours() {
         ("router_aux_loss_coef", "train.router_loss"),
         ("adapter_name_or_path", "adapter.from"),
         ("dpo_beta", "train.beta"),
+        ("gradient_checkpointing", "train.recompute"),
     ] {
         let message = refusal(&format!("[train]\n{theirs} = 1\n"));
         assert!(message.contains(&format!("`{ours}`")), "{message}");

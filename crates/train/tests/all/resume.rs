@@ -2,6 +2,7 @@
 
 use engine::Cx;
 use model::{Adapter, Weights};
+use record::recipe::Recompute;
 use record::{Event, Recipe, RunFolder};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -50,7 +51,10 @@ impl Bench {
     }
 
     fn go(&self, run: &RunFolder, start: Start, stop_at: Option<u64>) -> End {
-        let recipe = recipe();
+        self.go_by(&recipe(), run, start, stop_at)
+    }
+
+    fn go_by(&self, recipe: &Recipe, run: &RunFolder, start: Start, stop_at: Option<u64>) -> End {
         let config = model::adapter::AdapterConfig::new(4, 8.0, model::adapter::Targets::AllLinear);
         let adapter = Adapter::new(&self.weights.dims, config, recipe.train.seed).expect("adapter");
         let abort = Abort::new(false);
@@ -59,7 +63,7 @@ impl Bench {
                 abort.store(Some(*step) == stop_at, Ordering::Relaxed);
             }
         };
-        train::run(&self.cx, &self.weights, adapter, &recipe, run, &ABOUT, start, &abort, &mut see).expect("runs")
+        train::run(&self.cx, &self.weights, adapter, recipe, run, &ABOUT, start, &abort, &mut see).expect("runs")
     }
 }
 
@@ -96,6 +100,35 @@ fn stop_and_resume(rounded: bool) -> Vec<u8> {
         assert_eq!(steps(&run), want);
     }
     bytes(&whole)
+}
+
+#[test]
+fn layers_computed_again_change_no_bit_of_a_run_nor_of_one_that_is_resumed() {
+    let b = Bench::new(2);
+    let by = |recompute| {
+        let mut recipe = recipe();
+        recipe.train.recompute = recompute;
+        recipe
+    };
+    let whole = b.folder("whole");
+    b.go_by(&by(Recompute::None), &whole, Start::Fresh, None);
+    for (name, first, then) in
+        [("all", Recompute::All, Recompute::All), ("less", Recompute::First(1), Recompute::All), ("more", Recompute::All, Recompute::None)]
+    {
+        let run = b.folder(name);
+        b.go_by(&by(first), &run, Start::Fresh, Some(4));
+        b.go_by(&by(then), &run, Start::Resume, None);
+        let sha = |run: &RunFolder| record::hash::sha256(&bytes(run));
+        assert_eq!(sha(&run), sha(&whole), "{name}");
+        assert_eq!(steps(&run), steps(&whole), "{name}");
+    }
+    let material = train::Material::read(&whole, &recipe(), 96).expect("material");
+    let of = |recompute| train::step::limits(&by(recompute), &b.weights.dims, &material, 3).recompute;
+    let layers = b.weights.dims.layers;
+    assert_eq!(
+        [Recompute::Auto, Recompute::None, Recompute::First(1), Recompute::First(99), Recompute::All].map(of),
+        [0, 0, 1, layers, layers]
+    );
 }
 
 #[test]
