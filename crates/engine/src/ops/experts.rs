@@ -1,19 +1,16 @@
 //! The way of tokens to an expert and back: rows packed for it, weighed by the router, added where they came from.
 //!
 //! Forward    gather: packed_i = x[row_i]        weigh: h_i = w[pair_i] h_i        scatter: y[row_i] += packed_i
-//! Backward   of gather: scatter                 dw[pair_i] = dh_i · h_i           of scatter: gather
-//!                                               dh_i = w[pair_i] dh_i   (h before it was weighed)
-//! Shapes     x, y (any rows, width)   packed, h, dh (listed rows, width)   w, dw (pairs); rows and pairs ascend (route::Share)
-//! Writes     packed overwritten, y added to; h and dh in place; dw overwritten at the listed pairs. An expert has a row at
-//!            most once, so its rows go to threads; experts follow each other, so a row's sum has the order of experts.
-//! Rounds     f32; dh · h in sixteen partial sums.
-//! Moves      gather, weigh 2, scatter 3, weigh's gradient 3 times listed rows * width * 4 bytes.
+//! Backward   of gather: scatter                 of weigh: swiglu's, of weighted rows          of scatter: gather
+//! Shapes     x, y (any rows, width)   packed, h (listed rows, width)   w (pairs); rows and pairs ascend (route::Share)
+//! Writes     packed overwritten, y added to, h in place. An expert has a row at most once, so its rows go to threads; experts
+//!            follow each other, so a row's sum has the order of experts.
+//! Rounds     f32.
+//! Moves      gather and weigh 2, scatter 3 times listed rows * width * 4 bytes.
 //!
 //! Weighing h, the input of an expert's last product, gives the same sum as weighing its output, is linear alike, and needs
-//! no output to be kept for dw.
+//! no output to be kept for the weight's gradient.
 
-use crate::cpu::lanes::per_level;
-use crate::cpu::math::dot;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};
 
@@ -59,32 +56,6 @@ pub fn weigh(cx: &Cx, h: &mut [f32], weights: &[f32], pairs: &[u32], width: usiz
             line.iter_mut().for_each(|v| *v *= w);
         }
     });
-}
-
-/// `dw` of the listed pairs; `dh`, the gradient of what [`weigh`] made, becomes that of `h`, which is what it was given.
-#[allow(clippy::too_many_arguments)]
-pub fn weigh_backward(cx: &Cx, dh: &mut [f32], dw: &mut [f32], h: &[f32], weights: &[f32], pairs: &[u32], width: usize) {
-    assert!(dh.len() == pairs.len() * width && h.len() == dh.len() && dw.len() == weights.len());
-    assert!(pairs.is_sorted_by(|a, b| a < b), "the pairs of an expert ascend");
-    let (dh, dw) = (Shared::new(dh), Shared::new(dw));
-    for_rows(cx, pairs.len(), BLOCK, |from, count| {
-        // SAFETY: each task has its own listed rows.
-        let dh = unsafe { dh.part(from * width, count * width) };
-        let lines = dh.chunks_exact_mut(width).zip(h[from * width..].chunks_exact(width));
-        for ((dh, h), &pair) in lines.zip(&pairs[from..from + count]) {
-            // SAFETY: pairs differ, as checked above, and each is listed in one task.
-            unsafe { dw.part(pair as usize, 1)[0] = weigh_row(cx.level(), dh, h, weights[pair as usize]) };
-        }
-    });
-}
-
-per_level! {
-    /// Returns dh · h, and multiplies dh by the weight.
-    fn weigh_row(dh: &mut [f32], h: &[f32], w: f32) -> f32 {
-        let sum = dot(dh, h);
-        dh.iter_mut().for_each(|v| *v *= w);
-        sum
-    }
 }
 
 #[cfg(test)]

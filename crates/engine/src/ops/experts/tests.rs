@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
-use testkit::{Guarded, Judge, Random, Truth, alike, dot as dot64, gradient, must_catch, wide};
+use testkit::{Guarded, Judge, Random, alike, dot as dot64, gradient, must_catch, wide};
 
 // Rows, listed rows, slots, width.
 const CASES: &[(usize, usize, usize, usize)] = &[(1, 1, 1, 1), (5, 0, 2, 3), (7, 3, 2, 5), (300, 77, 2, 64), (40, 40, 1, 1031)];
@@ -24,23 +24,22 @@ mod reference {
         y
     }
 
-    /// dx and dw of it.
-    pub fn backward(dy: &[f64], x: &[f64], w: &[f64], rows: &[u32], pairs: &[u32], width: usize) -> (Truth, Truth) {
-        let (mut dx, mut dw) = (Truth::zeros(x.len()), Truth::zeros(w.len()));
+    /// dx of it.
+    pub fn backward(dy: &[f64], w: &[f64], rows: &[u32], pairs: &[u32], width: usize) -> Truth {
+        let mut dx = Truth::zeros(dy.len());
         for (&r, &pair) in rows.iter().zip(pairs) {
             for j in 0..width {
                 let at = r as usize * width + j;
-                let (v, t) = (w[pair as usize] * dy[at], dy[at] * x[at]);
+                let v = w[pair as usize] * dy[at];
                 dx.add(at, v, v.abs());
-                dw.add(pair as usize, t, t.abs());
             }
         }
-        (dx, dw)
+        dx
     }
 }
 
 type Forward<'a> = &'a dyn Fn(&Cx, &mut [f32], &Inputs);
-type Backward<'a> = &'a dyn Fn(&Cx, &mut [f32], &mut [f32], &Inputs);
+type Backward<'a> = &'a dyn Fn(&Cx, &mut [f32], &Inputs);
 
 struct Inputs {
     name: String,
@@ -72,12 +71,10 @@ fn forth(cx: &Cx, y: &mut [f32], i: &Inputs) {
     scatter(cx, y, &packed, &i.rows, i.width);
 }
 
-fn back(cx: &Cx, dx: &mut [f32], dw: &mut [f32], i: &Inputs) {
-    let n = i.rows.len() * i.width;
-    let (mut d, mut h) = (vec![f32::NAN; n], vec![f32::NAN; n]);
+fn back(cx: &Cx, dx: &mut [f32], i: &Inputs) {
+    let mut d = vec![f32::NAN; i.rows.len() * i.width];
     gather(cx, &mut d, &i.dy, &i.rows, i.width);
-    gather(cx, &mut h, &i.x, &i.rows, i.width);
-    weigh_backward(cx, &mut d, dw, &h, &i.w, &i.pairs, i.width);
+    weigh(cx, &mut d, &i.w, &i.pairs, i.width);
     scatter(cx, dx, &d, &i.rows, i.width);
 }
 
@@ -88,33 +85,23 @@ fn judge(j: &mut Judge, cx: &Cx, i: &Inputs, forward: Forward, backward: Backwar
     forward(cx, &mut y, i);
     y.intact("y")?;
     j.see("y", &name, &y, &reference::forward(&x, &w, &i.rows, &i.pairs, i.width).over(3.0))?;
-    let (mut dx, mut dw) = (Guarded::threes(x.len()), Guarded::unwritten(w.len()));
-    backward(cx, &mut dx, &mut dw, i);
+    let mut dx = Guarded::threes(x.len());
+    backward(cx, &mut dx, i);
     dx.intact("dx")?;
-    dw.intact("dw")?;
-    let (dx_truth, dw_truth) = reference::backward(&dy, &x, &w, &i.rows, &i.pairs, i.width);
-    j.see("dx", &name, &dx, &dx_truth.over(3.0))?;
-    let listed = |all: &[f64]| i.pairs.iter().map(|&p| all[p as usize]).collect::<Vec<_>>();
-    let found: Vec<f32> = i.pairs.iter().map(|&p| dw[p as usize]).collect();
-    j.see("dw", &name, &found, &Truth { values: listed(&dw_truth.values), sizes: listed(&dw_truth.sizes) })?;
-    match (0..w.len()).find(|&p| !i.pairs.contains(&(p as u32)) && !dw[p].is_nan()) {
-        Some(p) => Err(format!("experts ({name}): dw of pair {p} was written, which another expert has")),
-        None => Ok(()),
-    }
+    j.see("dx", &name, &dx, &reference::backward(&dy, &w, &i.rows, &i.pairs, i.width).over(3.0))
 }
 
-// Size: the sum of the magnitudes of the terms. Measured worst: y 0.7, dx 0.7, dw 0.6 eps.
-const BOUND: &[(&str, f64)] = &[("y", 1.5), ("dx", 1.5), ("dw", 1.5)];
+// Size: the sum of the magnitudes of the terms. Measured worst: y 0.7, dx 0.7 eps.
+const BOUND: &[(&str, f64)] = &[("y", 1.5), ("dx", 1.5)];
 
 #[test]
 fn reference_backward_is_the_derivative() {
     let mut random = Random::new(1000);
     let i = Inputs::new(1001, (7, 3, 2, 5));
-    let inputs = [random.doubles(i.x.len()), random.doubles(i.w.len())];
-    let cotangent = random.doubles(i.x.len());
-    let (dx, dw) = reference::backward(&cotangent, &inputs[0], &inputs[1], &i.rows, &i.pairs, i.width);
-    gradient::check(&mut random, &inputs, &[dx.values, dw.values], |v| {
-        dot64(&reference::forward(&v[0], &v[1], &i.rows, &i.pairs, i.width).values, &cotangent)
+    let (x, w, cotangent) = (random.doubles(i.x.len()), random.doubles(i.w.len()), random.doubles(i.x.len()));
+    let dx = reference::backward(&cotangent, &w, &i.rows, &i.pairs, i.width);
+    gradient::check(&mut random, &[x], &[dx.values], |v| {
+        dot64(&reference::forward(&v[0], &w, &i.rows, &i.pairs, i.width).values, &cotangent)
     })
     .unwrap();
 }
@@ -152,10 +139,10 @@ fn same_bits_for_threads_and_levels() {
         let all: Vec<Cx> = levels().into_iter().flat_map(threads).collect();
         let variants: Vec<usize> = (0..all.len()).collect();
         alike(&i.name, &variants, |&v| {
-            let (mut y, mut dx, mut dw) = (vec![3.0; i.x.len()], vec![3.0; i.x.len()], vec![f32::NAN; i.w.len()]);
+            let (mut y, mut dx) = (vec![3.0; i.x.len()], vec![3.0; i.x.len()]);
             forth(&all[v], &mut y, &i);
-            back(&all[v], &mut dx, &mut dw, &i);
-            vec![y, dx, dw]
+            back(&all[v], &mut dx, &i);
+            vec![y, dx]
         })
         .unwrap();
     }
@@ -177,13 +164,7 @@ fn judge_catches_planted_bugs() {
         forth(cx, y, i);
     };
     must_catch("= for += in y", judge(&mut j, &cx, &i, set, &back));
-    let weighed: Backward = &|cx, dx, dw, i| {
-        back(cx, dx, dw, i);
-        i.pairs.iter().for_each(|&p| dw[p as usize] *= i.w[p as usize]);
-    };
-    must_catch("dw from the weighed h", judge(&mut j, &cx, &i, &forth, weighed));
-    let plain: Backward = &|cx, dx, dw, i| {
-        back(cx, &mut vec![0.0; dx.len()], dw, i);
+    let plain: Backward = &|cx, dx, i| {
         let mut d = vec![0.0; i.rows.len() * i.width];
         gather(cx, &mut d, &i.dy, &i.rows, i.width);
         scatter(cx, dx, &d, &i.rows, i.width);
