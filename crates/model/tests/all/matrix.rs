@@ -45,6 +45,15 @@ struct Pair {
     rejected: Vec<u32>,
 }
 
+impl Pair {
+    /// The prompt with an answer, and which of it is learned.
+    fn whole(&self, answer: &[u32]) -> (Vec<u32>, Vec<bool>) {
+        let ids: Vec<u32> = self.prompt.iter().chain(answer).copied().collect();
+        let learned = (0..ids.len()).map(|i| i >= self.prompt.len()).collect();
+        (ids, learned)
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct Pairs {
     pairs: Vec<Pair>,
@@ -116,27 +125,25 @@ impl Open {
         found
     }
 
-    fn preference(&self, pairs: &[Pair], sharing: Sharing) -> Found {
-        let whole = |p: &Pair, answer: &[u32]| {
-            let ids: Vec<u32> = p.prompt.iter().chain(answer).copied().collect();
-            let learned: Vec<bool> = (0..ids.len()).map(|i| i >= p.prompt.len()).collect();
-            (ids, learned)
-        };
-        let all: Vec<_> = pairs.iter().flat_map(|p| [whole(p, &p.chosen), whole(p, &p.rejected)]).collect();
-        let examples: Vec<Sequence> = all.iter().map(|(ids, learned)| Sequence { ids, learned }).collect();
-        let b = MicroBatch::new(&examples, self.rules(sharing));
-        let base = Adapter::none(&self.weights.dims);
-        let mut room = Room::new(&self.weights.dims, &base.places, Limits::of([&b]));
-        let reference = preference::log_probabilities(&self.cx, &self.weights, &base, &mut room, &b);
-        let mut grads = vec![0f32; self.trained.params.len()];
+    /// A step of micro-batches of `size` pairs each, and the log-probabilities of every pair: chosen and rejected, now and
+    /// at the start.
+    fn preference(&self, pairs: &[Pair], size: usize, sharing: Sharing) -> (Found, Vec<f32>) {
         let scale = 1.0 / pairs.len() as f64;
-        let (w, a) = (&self.weights, &self.trained);
-        let ours = preference::loss_and_gradient(&self.cx, w, a, &mut self.room(&b), &b, &reference, 0.1, scale, &mut grads);
-        let rows = ours.logps.chunks_exact(2).zip(reference.chunks_exact(2));
-        let logps: Vec<f32> = rows.flat_map(|(p, r)| [p[0], p[1], r[0], r[1]]).map(|v| v as f32).collect();
-        let far = relative(&logps, &values(&self.truth, "logps"));
-        assert!(far < 1e-5, "log-probabilities {far:e}");
-        Found { loss: ours.sum * scale, grads }
+        let base = Adapter::none(&self.weights.dims);
+        let (mut found, mut logps) = (Found { loss: 0.0, grads: vec![0f32; self.trained.params.len()] }, Vec::new());
+        for part in pairs.chunks(size) {
+            let all: Vec<_> = part.iter().flat_map(|p| [p.whole(&p.chosen), p.whole(&p.rejected)]).collect();
+            let examples: Vec<Sequence> = all.iter().map(|(ids, learned)| Sequence { ids, learned }).collect();
+            let b = MicroBatch::new(&examples, self.rules(sharing));
+            let mut room = Room::new(&self.weights.dims, &base.places, Limits::of([&b]));
+            let reference = preference::log_probabilities(&self.cx, &self.weights, &base, &mut room, &b);
+            let (w, a) = (&self.weights, &self.trained);
+            let ours = preference::loss_and_gradient(&self.cx, w, a, &mut self.room(&b), &b, &reference, 0.1, scale, &mut found.grads);
+            found.loss += ours.sum * scale;
+            let rows = ours.logps.chunks_exact(2).zip(reference.chunks_exact(2));
+            logps.extend(rows.flat_map(|(p, r)| [p[0], p[1], r[0], r[1]]).map(|v| v as f32));
+        }
+        (found, logps)
     }
 
     /// One example at a time: the rows come in the order in which the oracle picked them.
@@ -177,7 +184,14 @@ fn judge(cell: &Cell) -> Far {
     let examples = sequences(&batch);
     let mut worst = NEAR;
     for sharing in [Sharing::None, Sharing::From(4)] {
-        let found = if cell.is_dpo() { c.preference(&pairs, sharing) } else { c.supervised(&examples, examples.len(), sharing) };
+        let found = if cell.is_dpo() {
+            let (found, logps) = c.preference(&pairs, pairs.len(), sharing);
+            let far = relative(&logps, &values(&c.truth, "logps"));
+            assert!(far < 1e-5, "log-probabilities {far:e}");
+            found
+        } else {
+            c.supervised(&examples, examples.len(), sharing)
+        };
         worst = worse(worst, ((found.loss - cell.loss).abs() / cell.loss, "loss".into()));
         worst = worse(worst, c.worst_of_truth(&found.grads));
     }
@@ -223,29 +237,49 @@ fn print(table: &BTreeMap<String, BTreeMap<String, f64>>) {
     }
 }
 
+/// Micro-batches of eight, four, two or one, packed and shared: the loss and every gradient of each of them alone.
 #[test]
 fn packed_shared_and_accumulated_steps_are_one_step() {
     let cells: Vec<Cell> = read(&root().join("cells.json"));
-    let mut all = NEAR;
-    for cell in cells.iter().filter(|c| !c.is_dpo()) {
+    let (mut answers, mut preferences) = (NEAR, NEAR);
+    for cell in &cells {
         let c = open(cell);
-        let (batch, _) = sequences_of(cell);
-        let examples = sequences(&batch);
-        let alone = c.supervised(&examples, 1, Sharing::None);
+        let (batch, pairs) = sequences_of(cell);
+        let (examples, pairs) = (sequences(&batch), eight(&pairs));
+        let step = |size, sharing| match cell.is_dpo() {
+            true => c.preference(&pairs, size, sharing).0,
+            false => c.supervised(&examples, size, sharing),
+        };
+        let alone = step(1, Sharing::None);
         for (size, sharing) in
             [(8, Sharing::None), (8, Sharing::From(4)), (4, Sharing::From(4)), (2, Sharing::From(16)), (1, Sharing::From(4))]
         {
-            let found = c.supervised(&examples, size, sharing);
-            let place = format!("{} {}: {size} examples, {sharing:?}: ", cell.family, cell.method);
+            let found = step(size, sharing);
+            let place = format!("{} {}: {size} a micro-batch, {sharing:?}: ", cell.family, cell.method);
             let far = worse(
                 ((found.loss - alone.loss).abs() / alone.loss, "loss".into()),
                 c.worst(&found.grads, |t| t.read(&alone.grads).into_owned()),
             );
-            all = worse(all, (far.0, place + &far.1));
+            let all = if cell.is_dpo() { &mut preferences } else { &mut answers };
+            *all = worse(all.clone(), (far.0, place + &far.1));
         }
     }
-    println!("worst of 8x1, 4x2, 2x4, 1x8, packed and shared against each example alone: {:.1e} ({})", all.0, all.1);
-    assert!(all.0 < 2e-5, "{all:?}");
+    for (what, all) in [("answers", &answers), ("preferences", &preferences)] {
+        println!("{what}: worst of 8x1, 4x2, 2x4, 1x8, packed and shared against each alone: {:.1e} ({})", all.0, all.1);
+        assert!(all.0 < 2e-5, "{what}: {all:?}");
+        // That nothing differs would mean that nothing was compared.
+        assert!(all.0 > 0.0, "{what}");
+    }
+}
+
+/// The pairs, and three more with the prompt of one and the answers of the next two.
+fn eight(pairs: &[Pair]) -> Vec<Pair> {
+    let mixed = |i: usize| Pair {
+        prompt: pairs[i % 5].prompt.clone(),
+        chosen: pairs[(i + i / 5) % 5].chosen.clone(),
+        rejected: pairs[(i + 2 * (i / 5)) % 5].rejected.clone(),
+    };
+    (0..8).map(mixed).collect()
 }
 
 /// What is computed again is what was computed, so no bit may differ, whatever the number of layers.
@@ -260,7 +294,7 @@ fn layers_computed_again_give_the_same_bits() {
         for recompute in 0..=c.weights.dims.layers {
             c.recompute = recompute;
             let sharing = Sharing::From(4);
-            let found = if cell.is_dpo() { c.preference(&pairs, sharing) } else { c.supervised(&examples, 4, sharing) };
+            let found = if cell.is_dpo() { c.preference(&pairs, 3, sharing).0 } else { c.supervised(&examples, 4, sharing) };
             steps.push((found.loss.to_bits(), found.grads.iter().map(|g| g.to_bits()).collect::<Vec<_>>()));
         }
         for (recompute, step) in steps.iter().enumerate() {
