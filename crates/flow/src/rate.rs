@@ -62,10 +62,14 @@ fn drawn(recipe: &Recipe, found: &Found, next: &[(String, String)]) -> RateTest 
 
 /// The result in words.
 pub(crate) fn sentence(found: &Found) -> String {
-    match (found.suggestion, found.blew_up) {
-        (Some(lr), Some(up)) => format!("Begin with a rate of {lr:e}; the loss goes up from {up:.1e} on."),
-        (Some(lr), None) => format!("Begin with a rate of {lr:e}; the loss never went up in this range."),
-        (None, _) => "The loss never fell: no rate can be told from it. Is there something to learn?".to_string(),
+    let (Some(lr), Some(steepest)) = (found.suggestion, found.steepest) else {
+        return "The loss never fell: no rate can be told from it. Is there something to learn?".to_string();
+    };
+    match found.blew_up {
+        Some(up) => {
+            format!("Begin with a rate of {lr:e}: a quarter of {up:.1e}, from which the loss goes up. It falls fastest at {steepest:.1e}.")
+        }
+        None => format!("Begin with a rate of {lr:e}, where the loss falls fastest; it never went up in this range."),
     }
 }
 
