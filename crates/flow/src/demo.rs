@@ -2,6 +2,7 @@
 
 use crate::{Error, Measured, Merged, Prepared, Watch, combine, load, load_to_teach, measure, pin, teach, write_pack};
 use export::Precision;
+use model::Folder;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -44,13 +45,13 @@ pub fn write_example(folder: &Path) -> Result<PathBuf, Error> {
     Ok(folder.join(FILES[0].0))
 }
 
-/// Trains, measures and merges what was prepared of a settled recipe, with the model at `model_path`.
+/// Trains, measures and merges what was prepared of a settled recipe, with the opened model.
 ///
 /// # Errors
 /// Whatever a stage says; what earlier stages wrote stays.
 pub fn demo(
     recipe: &Recipe,
-    model_path: &Path,
+    folder: Folder,
     run: &RunFolder,
     prepared: &Prepared,
     threads: usize,
@@ -60,15 +61,15 @@ pub fn demo(
     watch: &mut dyn Watch,
 ) -> Result<Demo, Error> {
     let began = Instant::now();
-    let mut ready = load_to_teach(recipe, model_path, threads, watch)?;
-    pin(&mut ready.folder, recipe);
+    let model = folder.path.clone();
+    let ready = load_to_teach(recipe, folder, threads, watch)?;
     write_pack(prepared, recipe, &ready.folder, run)?;
     watch.prepared(prepared);
     let end = teach(&ready, recipe, run, about, Start::Fresh, abort, watch)?;
     let (mut measured, mut merged) = (None, None);
     if end.finished {
         drop(ready);
-        let mut ready = load(model_path, threads, watch)?;
+        let mut ready = load(&model, threads, watch)?;
         pin(&mut ready.folder, recipe);
         measured = Some(measure(&ready, recipe, run, prepared, today, watch)?);
         merged = Some(combine(&ready, run, prepared, Precision::F32, None, watch)?);

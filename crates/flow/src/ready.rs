@@ -65,15 +65,15 @@ fn moment(day: &str) -> Option<text::Moment> {
 /// # Errors
 /// What is wrong with its files.
 pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(Some(Hold::F32), path, threads, watch)
+    load_in(Some(Hold::F32), Folder::open(path)?, threads, watch)
 }
 
-/// As [`load`], as a settled recipe trains it; nothing is frozen where all weights are trained.
+/// As [`load`], of what is opened already, as a settled recipe trains it; nothing is frozen where all weights are trained.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_to_teach(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(hold_to_teach(recipe), path, threads, watch)
+pub fn load_to_teach(recipe: &Recipe, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    load_in(hold_to_teach(recipe), folder, threads, watch)
 }
 
 /// How a settled recipe holds what is frozen; none where nothing is.
@@ -90,7 +90,7 @@ pub(crate) fn hold_to_teach(recipe: &Recipe) -> Option<Hold> {
 /// # Errors
 /// As [`load`].
 pub fn load_as_trained(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(Some(hold(recipe)), path, threads, watch)
+    load_in(Some(hold(recipe)), Folder::open(path)?, threads, watch)
 }
 
 fn hold(recipe: &Recipe) -> Hold {
@@ -102,9 +102,8 @@ fn hold(recipe: &Recipe) -> Hold {
     }
 }
 
-fn load_in(hold: Option<Hold>, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+fn load_in(hold: Option<Hold>, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     let cx = Cx::new(threads).map_err(Error::Threads)?;
-    let folder = Folder::open(path)?;
     watch.begin("loading the model", 100);
     let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
     let weights = match hold {

@@ -54,7 +54,7 @@ pub fn run(args: &DemoArgs, ui: &mut Ui) -> Result<(), Fault> {
     let abort = stop::hear();
     let run = RunFolder::create(&args.out, "northwind", &recipe)?;
     let about = About { time: clock::now(), program: env!("CARGO_PKG_VERSION") };
-    let done = flow::demo(&settled, &model, &run, &prepared, args.threads, &about, abort, &clock::today(), ui);
+    let done = flow::demo(&settled, folder, &run, &prepared, args.threads, &about, abort, &clock::today(), ui);
     let done = done.inspect_err(|_| place::take_back(&run))?;
 
     // Say.

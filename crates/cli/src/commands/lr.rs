@@ -51,7 +51,7 @@ pub fn run(args: &LrArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Plan.
     let prepared = flow::prepare(&recipe, &folder)?;
     let recipe = fitted(&recipe, &folder, None, &prepared.material(), args.threads, ui)?;
-    let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
+    let ready = flow::load_to_teach(&recipe, folder, args.threads, ui)?;
     let range = Range { steps: args.steps, ..RANGE };
 
     // Do.

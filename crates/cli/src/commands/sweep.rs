@@ -91,8 +91,7 @@ pub fn run(args: &SweepArgs, ui: &mut Ui) -> Result<(), Fault> {
     let (largest, material) = (plan.largest(&recipe)?, prepared.material());
     let mut recipe = recipe;
     recipe.train.recompute = fitted(&largest, &folder, None, &material, args.threads, ui)?.train.recompute;
-    let mut ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
-    flow::pin(&mut ready.folder, &recipe);
+    let ready = flow::load_to_teach(&recipe, folder, args.threads, ui)?;
 
     // Do.
     let abort = stop::hear();

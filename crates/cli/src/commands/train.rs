@@ -99,7 +99,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         return Ok(());
     }
     let settled = settle(&recipe, &room, free, ui)?;
-    let ready = flow::load_to_teach(&recipe, &path, args.threads, ui)?;
+    let ready = flow::load_to_teach(&recipe, folder, args.threads, ui)?;
 
     // Do.
     let abort = stop::hear();
@@ -137,9 +137,8 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     }
     let material = train::Material::read(&run, &recipe, folder.dims.vocab)?;
     let recipe = fitted(&recipe, &folder, Some(&run), &material, args.threads, ui)?;
-    drop((material, folder));
-    let mut ready = flow::load_to_teach(&recipe, &model, args.threads, ui)?;
-    flow::pin(&mut ready.folder, &recipe);
+    drop(material);
+    let ready = flow::load_to_teach(&recipe, folder, args.threads, ui)?;
     let steps = events.iter().find_map(|e| if let Event::Started { steps, .. } = e { Some(*steps) } else { None });
     ui.expect(steps.unwrap_or(0));
 
