@@ -47,6 +47,13 @@ impl<'a> Mat<'a> {
         &self.data[row * self.row_step..][..self.cols]
     }
 
+    /// Whether the kernel reads eight rows well where they lie: rows a multiple of 4 KiB apart would share the few lines
+    /// of a first cache that such addresses have, and push each other out.
+    fn spreads(&self) -> bool {
+        const SAME_LINES: usize = 4096 / size_of::<f32>();
+        !self.row_step.is_multiple_of(SAME_LINES)
+    }
+
     /// The transpose, without moving data.
     pub fn t(self) -> Mat<'a> {
         Mat { rows: self.cols, cols: self.rows, row_step: self.col_step, col_step: self.row_step, ..self }
@@ -255,7 +262,7 @@ fn pack_group(cx: &Cx, scratch: &mut [f32], terms: &[Term], group: &[Block], m: 
         let row = (span.first + piece) * NR;
         match rhs {
             Rhs::Mat(mat) => pack_panel(panel, mat, row, b.from, b.len),
-            Rhs::WeightT(w) => pack_transposed(panel, w, row, b.from, b.len),
+            Rhs::WeightT(w) => pack_transposed(cx.level(), panel, w, row, b.from, b.len),
             Rhs::Weight(w) => {
                 if let Some(code) = w.code() {
                     coded::pack_rows(cx.level(), panel, code, row, b.from, b.len);
@@ -286,9 +293,9 @@ fn multiply_group(
         let mut write = write;
         for b in group {
             let t = &terms[b.term];
-            // One panel uses each strip once: then A is read where it lies.
             let step = t.b.step();
-            let direct = span.count == 1 && t.a.col_step == 1 && step == Step::Single;
+            // One panel uses each strip once: then packing never pays.
+            let direct = step == Step::Single && t.a.col_step == 1 && (span.count == 1 || t.a.spreads());
             with_strips(height * b.len, |strips| {
                 let left = match step {
                     Step::Single => Strips::new(cx.level(), strips, t.a, rows, height, b.from, b.len, direct),
