@@ -12,8 +12,8 @@ const F32: u64 = 4;
 const PANEL: u64 = 48;
 /// Floats that a product packs at a time at most.
 const PACKED: u64 = 1 << 20;
-/// Rows and steps of the strips that each thread packs, twice over.
-const STRIPS: u64 = 2 * (256 + 8) * 288;
+/// Floats of the strips that each thread packs: 256 rows of a block of k with a short one joined to it, and padding.
+const STRIPS: u64 = 256 * (288 + 64) + 8 * 288;
 /// Queries that attention does at a time, and partial sums of its key gradients.
 const CHUNK: u64 = 128;
 const PARTS: u64 = 4;

@@ -5,7 +5,7 @@
 //! high-performance matrix multiplication" (2008): k in blocks, A in strips of 8 rows, B in panels of 48.
 
 use super::coded::{self, Coded, LINES, STRETCH, Turned};
-use super::lanes::{Level, MR, NR, Right, Step, tile};
+use super::lanes::{Level, MR, NR, Part, Right, Step, tile};
 use super::shared::Shared;
 use super::strips::{Strips, with_strips};
 pub use super::weight::Weight;
@@ -16,6 +16,10 @@ use super::{Cx, for_each};
 pub(super) const KC: usize = 288;
 /// Rows of A that one task packs and keeps in its cache.
 pub(super) const MC: usize = 256;
+/// A block of at most so many steps is added up in one visit of a C tile with the long one before it: a LoRA update.
+const SHORT: usize = 64;
+/// Blocks that one visit of a C tile adds up, at most.
+pub(super) const JOINED: usize = 2;
 /// Floats of B packed at a time (4 MiB), so that what was packed is still near when it is used, and no product needs more.
 const PACKED: usize = 1 << 20;
 
@@ -45,6 +49,13 @@ impl<'a> Mat<'a> {
     pub(crate) fn line(&self, row: usize) -> &'a [f32] {
         assert_eq!(self.col_step, 1);
         &self.data[row * self.row_step..][..self.cols]
+    }
+
+    /// Whether the kernel reads eight rows well where they lie: rows a multiple of 4 KiB apart would share the few lines
+    /// of a first cache that such addresses have, and push each other out.
+    fn spreads(&self) -> bool {
+        const SAME_LINES: usize = 4096 / size_of::<f32>();
+        !self.row_step.is_multiple_of(SAME_LINES)
     }
 
     /// The transpose, without moving data.
@@ -165,6 +176,12 @@ struct Block {
     packed_at: usize, // in scratch, in floats; unused for a packed weight
 }
 
+/// Whether block `b`, which follows `a`, is added up in the same visit of a C tile.
+fn joined(terms: &[Term], a: &Block, b: &Block) -> bool {
+    let single = |b: &Block| terms[b.term].b.step() == Step::Single;
+    single(a) && single(b) && a.len > SHORT && b.len <= SHORT
+}
+
 /// `c = sum of a·bᵀ` over the terms (or `c +=`), c (m, n) with rows `ldc` floats apart.
 ///
 /// The terms are one product with a long k: a LoRA update costs no extra pass over `c`.
@@ -207,29 +224,38 @@ struct Span {
 fn columns(terms: &[Term], m: usize, panels: usize) -> usize {
     const WHOLE: usize = STRETCH / NR;
     let longest = terms.iter().filter(|t| !t.b.in_place(m)).map(|t| t.block().min(t.steps())).max().unwrap_or(0);
+    let longest = if terms.len() > 1 { longest + SHORT } else { longest };
     match PACKED / (longest * NR).max(1) {
         most if most >= panels => panels,
         most => (most / WHOLE).max(1) * WHOLE,
     }
 }
 
-/// Cuts all k of all terms into blocks, and the blocks into groups that are packed together.
+/// Cuts all k of all terms into blocks, and the blocks into groups that are packed together; joined ones stay together,
+/// however they are stored.
 fn groups(terms: &[Term], m: usize, panels: usize) -> Vec<Vec<Block>> {
-    let mut all = vec![Vec::new()];
+    let size = |b: &Block| if terms[b.term].b.in_place(m) { 0 } else { b.len * NR * panels };
+    let mut all: Vec<Vec<Block>> = vec![Vec::new()];
     let mut used = 0;
-    for (term, t) in terms.iter().enumerate() {
-        let (k, len) = (t.steps(), t.block());
-        for from in (0..k).step_by(len) {
-            let len = len.min(k - from);
-            let size = if t.b.in_place(m) { 0 } else { len * NR * panels };
-            if used > 0 && used + size > PACKED {
-                all.push(Vec::new());
-                used = 0;
-            }
-            if let Some(group) = all.last_mut() {
-                group.push(Block { term, from, len, packed_at: used });
-            }
-            used += size;
+    let mut blocks = terms
+        .iter()
+        .enumerate()
+        .flat_map(|(term, t)| {
+            let (k, len) = (t.steps(), t.block());
+            (0..k).step_by(len).map(move |from| Block { term, from, len: len.min(k - from), packed_at: 0 })
+        })
+        .peekable();
+    while let Some(mut b) = blocks.next() {
+        let follows = all.last().and_then(|g| g.last()).is_some_and(|a| joined(terms, a, &b));
+        let with_next = blocks.peek().filter(|next| joined(terms, &b, next)).map_or(0, size);
+        if used > 0 && !follows && used + size(&b) + with_next > PACKED {
+            all.push(Vec::new());
+            used = 0;
+        }
+        b.packed_at = used;
+        used += size(&b);
+        if let Some(group) = all.last_mut() {
+            group.push(b);
         }
     }
     all
@@ -255,7 +281,7 @@ fn pack_group(cx: &Cx, scratch: &mut [f32], terms: &[Term], group: &[Block], m: 
         let row = (span.first + piece) * NR;
         match rhs {
             Rhs::Mat(mat) => pack_panel(panel, mat, row, b.from, b.len),
-            Rhs::WeightT(w) => pack_transposed(panel, w, row, b.from, b.len),
+            Rhs::WeightT(w) => pack_transposed(cx.level(), panel, w, row, b.from, b.len),
             Rhs::Weight(w) => {
                 if let Some(code) = w.code() {
                     coded::pack_rows(cx.level(), panel, code, row, b.from, b.len);
@@ -284,33 +310,49 @@ fn multiply_group(
         let (rows, cols) = (i / splits * MC, i % splits * per_split);
         let height = MC.min(m - rows);
         let mut write = write;
-        for b in group {
-            let t = &terms[b.term];
-            // One panel uses each strip once: then A is read where it lies.
-            let step = t.b.step();
-            let direct = span.count == 1 && t.a.col_step == 1 && step == Step::Single;
-            with_strips(height * b.len, |strips| {
-                let left = match step {
-                    Step::Single => Strips::new(cx.level(), strips, t.a, rows, height, b.from, b.len, direct),
-                    Step::Pair => Strips::of_pairs(cx.level(), strips, t.a, rows, height, b.from, b.len),
-                };
+        for blocks in group.chunk_by(|a, b| joined(terms, a, b)) {
+            let step = terms[blocks[0].term].b.step();
+            let rooms = blocks.iter().map(|b| height.next_multiple_of(MR) * b.len).sum();
+            with_strips(rooms, |mut rest| {
+                let left: Vec<Strips> =
+                    blocks.iter().map(|b| left_of(cx.level(), &mut rest, &terms[b.term], b, rows, height, span)).collect();
                 for i in cols..(cols + per_split).min(span.count) {
                     let p = span.first + i;
-                    let right = match (t.b.packed(), t.b) {
-                        (Some(all), _) => packed_panel(all, p * t.steps() + b.from, b.len),
-                        (None, Rhs::Mat(mat)) if t.b.in_place(m) => rows_panel(mat, p * NR, b.from, b.len),
-                        _ => packed_panel(&scratch[b.packed_at..], i * b.len, b.len),
-                    };
+                    let right = |b: &Block| right_of(&terms[b.term], b, scratch, m, p, i);
+                    let right: [Right; JOINED] = std::array::from_fn(|i| right(&blocks[i.min(blocks.len() - 1)]));
                     let width = NR.min(n - p * NR);
                     // SAFETY: rows..rows+height by this panel's columns belong to this task alone.
                     let at = unsafe { shared.at(rows * ldc + p * NR) };
                     // SAFETY: the tile column lies inside c; edges go through a spare tile.
-                    unsafe { column(cx.level(), step, at, ldc, height, width, write, &left, right, b.len) };
+                    unsafe { column(cx.level(), step, at, ldc, height, width, write, &left, right) };
                 }
             });
             write = Write::Add;
         }
     });
+}
+
+/// The rows of A that a task has, as the kernel reads them, in the first part of `rest`.
+fn left_of<'a>(level: Level, rest: &mut &'a mut [f32], t: &Term, b: &Block, rows: usize, height: usize, span: Span) -> Strips<'a> {
+    let (room, more) = std::mem::take(rest).split_at_mut(height.next_multiple_of(MR) * b.len);
+    *rest = more;
+    match t.b.step() {
+        // One panel uses each strip once: then packing never pays.
+        Step::Single => {
+            let direct = t.a.col_step == 1 && (span.count == 1 || t.a.spreads());
+            Strips::new(level, room, t.a, rows, height, b.from, b.len, direct)
+        }
+        Step::Pair => Strips::of_pairs(level, room, t.a, rows, height, b.from, b.len),
+    }
+}
+
+/// Panel `p` of a block, number `i` of those packed.
+fn right_of(t: &Term, b: &Block, scratch: &[f32], m: usize, p: usize, i: usize) -> Right {
+    match (t.b.packed(), t.b) {
+        (Some(all), _) => packed_panel(all, p * t.steps() + b.from, b.len),
+        (None, Rhs::Mat(mat)) if t.b.in_place(m) => rows_panel(mat, p * NR, b.from, b.len),
+        _ => packed_panel(&scratch[b.packed_at..], i * b.len, b.len),
+    }
 }
 
 /// A packed panel that begins `at` rows of 48 into `data`.
@@ -328,7 +370,7 @@ fn rows_panel(b: Mat, row: usize, from: usize, k: usize) -> Right {
 /// All strips of one A block against one panel of B.
 ///
 /// # Safety
-/// `c` points to `height` rows of `ldc` floats of which `width` columns may be written; `right` has `k` rows.
+/// `c` points to `height` rows of `ldc` floats of which `width` columns may be written; each of `right` has the k of its `left`.
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn column(
     level: Level,
@@ -338,23 +380,26 @@ pub(super) unsafe fn column(
     height: usize,
     width: usize,
     write: Write,
-    left: &Strips,
-    right: Right,
-    k: usize,
+    left: &[Strips],
+    right: [Right; JOINED],
 ) {
     // The portable kernel writes all 48 columns.
     let whole_vectors = width == NR || width.is_multiple_of(16) && step == Step::Single && level != Level::Portable;
     for row in (0..height).step_by(MR) {
         let rows = MR.min(height - row);
-        let a = left.strip(row, rows);
-        // SAFETY: a holds 8 rows of k, right k rows of 48; c by the caller's promise.
+        let parts: [Part; JOINED] = std::array::from_fn(|i| {
+            let l = &left[i.min(left.len() - 1)];
+            Part { a: l.strip(row, rows), b: right[i], k: l.k }
+        });
+        let parts = &parts[..left.len()];
+        // SAFETY: each a holds 8 rows of k, right k rows of 48; c by the caller's promise.
         unsafe {
             let at = c.add(row * ldc);
             if rows == MR && whole_vectors {
-                tile(level, step, k, width, a, right, at, ldc, write == Write::Add);
+                tile(level, step, width, parts, at, ldc, write == Write::Add);
             } else {
                 let mut spare = [0f32; MR * NR];
-                tile(level, step, k, width, a, right, spare.as_mut_ptr(), NR, false);
+                tile(level, step, width, parts, spare.as_mut_ptr(), NR, false);
                 for (i, line) in spare.chunks_exact(NR).enumerate().take(rows) {
                     let out = std::slice::from_raw_parts_mut(at.add(i * ldc), width);
                     for (o, &v) in out.iter_mut().zip(line) {

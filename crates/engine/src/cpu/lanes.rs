@@ -95,6 +95,15 @@ pub(crate) struct Right {
     pub(crate) k_step: usize,
 }
 
+/// A stretch of the sum over k that a tile adds up.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) a: Left,
+    pub(crate) b: Right,
+    /// Steps.
+    pub(crate) k: usize,
+}
+
 /// What one step of k is, in both operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -104,26 +113,26 @@ pub(crate) enum Step {
     Pair,
 }
 
-/// One tile: `c[i][j] (+)= sum over k of a[i][k] * b[k][j]`, [`MR`] rows of `a`, [`NR`] columns of `b`.
+/// One tile: `c[i][j] (+)= sum over all parts and their k of a[i][k] * b[k][j]`, [`MR`] rows of `a`, [`NR`] columns of `b`.
 ///
 /// `cols` (1 to 48) is rounded up to whole vectors: lanes past it are computed and written, so `c` must
 /// have room for 48 columns in each of its 8 rows (the caller passes a spare tile at edges).
 ///
 /// # Safety
-/// `a` has 8 rows of k, `b` has k rows of 48 floats (of `cols` rounded up to 16, above Portable), `c` has 8 rows of `ldc` floats, 48 of them writable.
-pub(crate) unsafe fn tile(level: Level, step: Step, k: usize, cols: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+/// In each part `a` has 8 rows of k, `b` has k rows of 48 floats (of `cols` rounded up to 16, above Portable), `c` has 8 rows of `ldc` floats, 48 of them writable.
+pub(crate) unsafe fn tile(level: Level, step: Step, cols: usize, parts: &[Part], c: *mut f32, ldc: usize, add: bool) {
     // SAFETY: the caller's promise is passed on; the level says that the features are there.
     unsafe {
         if step == Step::Pair {
             #[cfg(target_arch = "x86_64")]
             if level == Level::Avx512 && multiplies_pairs() {
                 return match cols.div_ceil(16) {
-                    1 => x86::tile_pairs::<1>(k, a, b, c, ldc, add),
-                    2 => x86::tile_pairs::<2>(k, a, b, c, ldc, add),
-                    _ => x86::tile_pairs::<3>(k, a, b, c, ldc, add),
+                    1 => x86::tile_pairs::<1>(parts, c, ldc, add),
+                    2 => x86::tile_pairs::<2>(parts, c, ldc, add),
+                    _ => x86::tile_pairs::<3>(parts, c, ldc, add),
                 };
             }
-            return portable(k, a, b, c, ldc, add, |a, b| {
+            return portable(parts, c, ldc, add, |a, b| {
                 let ((a0, a1), (b0, b1)) = (split(a), split(b));
                 a0 * b0 + a1 * b1
             });
@@ -131,13 +140,13 @@ pub(crate) unsafe fn tile(level: Level, step: Step, k: usize, cols: usize, a: Le
         match level {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => match cols.div_ceil(16) {
-                1 => x86::tile512::<1>(k, a, b, c, ldc, add),
-                2 => x86::tile512::<2>(k, a, b, c, ldc, add),
-                _ => x86::tile512::<3>(k, a, b, c, ldc, add),
+                1 => x86::tile512::<1>(parts, c, ldc, add),
+                2 => x86::tile512::<2>(parts, c, ldc, add),
+                _ => x86::tile512::<3>(parts, c, ldc, add),
             },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => x86::tile256(k, cols, a, b, c, ldc, add),
-            _ => portable(k, a, b, c, ldc, add, |a, b| a * b),
+            Level::Avx2 => x86::tile256(cols, parts, c, ldc, add),
+            _ => portable(parts, c, ldc, add, |a, b| a * b),
         }
     }
 }
@@ -146,12 +155,13 @@ pub(crate) unsafe fn tile(level: Level, step: Step, k: usize, cols: usize, a: Le
 ///
 /// # Safety
 /// As [`tile`].
-unsafe fn portable(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool, times: impl Fn(f32, f32) -> f32) {
+unsafe fn portable(parts: &[Part], c: *mut f32, ldc: usize, add: bool, times: impl Fn(f32, f32) -> f32) {
     // SAFETY: the caller promises the extents.
     unsafe {
         for half in 0..NR / 8 {
             let mut sum = [[0f32; 8]; MR];
-            for kk in 0..k {
+            for (part, kk) in parts.iter().flat_map(|p| (0..p.k).map(move |kk| (p, kk))) {
+                let (a, b) = (part.a, part.b);
                 let bk = std::slice::from_raw_parts(b.start.add(kk * b.k_step + half * 8), 8);
                 for (i, row) in sum.iter_mut().enumerate() {
                     let ak = *a.start.add(i * a.row_step + kk * a.k_step);
@@ -189,31 +199,33 @@ pub(crate) fn turn(level: Level, out: &mut [f32], step: usize, lines: [&[f32]; 8
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     //! The tile in AVX-512 and AVX2.
-    use super::{Left, MR, Right};
+    use super::{MR, Part};
     use std::arch::x86_64::*;
 
     /// 8 rows by `NV` vectors of 16: the loop is one, the instruction that multiplies a step of k is the caller's.
     macro_rules! tile512 {
         ($name:ident, $features:literal, $step:expr) => {
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name<const NV: usize>(k: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+            pub(super) unsafe fn $name<const NV: usize>(parts: &[Part], c: *mut f32, ldc: usize, add: bool) {
                 // SAFETY: the caller promises the extents of a, b and c.
                 unsafe {
                     let mut sum = [[_mm512_setzero_ps(); NV]; MR];
-                    let (mut left, mut right) = (a.start, b.start);
-                    for _ in 0..k {
-                        let mut bv = [_mm512_setzero_ps(); NV];
-                        for (j, v) in bv.iter_mut().enumerate() {
-                            *v = _mm512_loadu_ps(right.add(16 * j));
-                        }
-                        for (i, row) in sum.iter_mut().enumerate() {
-                            let av = _mm512_set1_ps(*left.add(i * a.row_step));
-                            for (s, &v) in row.iter_mut().zip(&bv) {
-                                *s = $step(*s, av, v);
+                    for Part { a, b, k } in parts {
+                        let (mut left, mut right) = (a.start, b.start);
+                        for _ in 0..*k {
+                            let mut bv = [_mm512_setzero_ps(); NV];
+                            for (j, v) in bv.iter_mut().enumerate() {
+                                *v = _mm512_loadu_ps(right.add(16 * j));
                             }
+                            for (i, row) in sum.iter_mut().enumerate() {
+                                let av = _mm512_set1_ps(*left.add(i * a.row_step));
+                                for (s, &v) in row.iter_mut().zip(&bv) {
+                                    *s = $step(*s, av, v);
+                                }
+                            }
+                            left = left.add(a.k_step);
+                            right = right.add(b.k_step);
                         }
-                        left = left.add(a.k_step);
-                        right = right.add(b.k_step);
                     }
                     for (i, row) in sum.iter().enumerate() {
                         for (j, &s) in row.iter().enumerate() {
@@ -235,13 +247,14 @@ mod x86 {
 
     /// 8 rows by 48 columns, as 4 by 16 pieces that fit the sixteen registers.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn tile256(k: usize, cols: usize, a: Left, b: Right, c: *mut f32, ldc: usize, add: bool) {
+    pub(super) unsafe fn tile256(cols: usize, parts: &[Part], c: *mut f32, ldc: usize, add: bool) {
         // SAFETY: the caller promises the extents of a, b and c.
         unsafe {
             for j0 in (0..cols).step_by(16) {
                 for i0 in (0..MR).step_by(4) {
                     let mut sum = [[_mm256_setzero_ps(); 2]; 4];
-                    for kk in 0..k {
+                    for (part, kk) in parts.iter().flat_map(|p| (0..p.k).map(move |kk| (p, kk))) {
+                        let (a, b) = (part.a, part.b);
                         let (left, right) = (a.start.add(kk * a.k_step + i0 * a.row_step), b.start.add(kk * b.k_step + j0));
                         let bv = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
                         for (i, row) in sum.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! Products inside one thread, for attention: a right operand packed once, used whole or in part for several left ones.
 
-use super::gemm::{KC, MC, Mat, Write, column};
+use super::gemm::{JOINED, KC, MC, Mat, Write, column};
 use super::lanes::{Level, NR, Right, Step, turn};
 use super::strips::{Strips, with_strips};
 
@@ -96,7 +96,7 @@ impl Panels {
             for from in (0..a.cols).step_by(len) {
                 let k = len.min(a.cols - from);
                 with_strips(height * k, |strips| {
-                    let left = Strips::new(level, strips, a, row, height, from, k, panels <= DIRECT);
+                    let left = [Strips::new(level, strips, a, row, height, from, k, panels <= DIRECT)];
                     for p in 0..panels {
                         let panel = &self.data[(p * self.k + from) * self.width..][..k * self.width + NR - self.width];
                         let right = Right { start: panel.as_ptr(), k_step: self.width };
@@ -104,7 +104,7 @@ impl Panels {
                         let at = &mut c[row * ldc + p * self.width..];
                         // SAFETY: checked above: height rows of ldc floats with this panel's columns lie in c; the slice
                         // of the panel holds 48 floats from each of its k rows on.
-                        unsafe { column(level, Step::Single, at.as_mut_ptr(), ldc, height, width, write, &left, right, k) };
+                        unsafe { column(level, Step::Single, at.as_mut_ptr(), ldc, height, width, write, &left, [right; JOINED]) };
                     }
                 });
                 write = Write::Add;

@@ -12,7 +12,7 @@ thread_local! {
 /// Lends this thread's buffer for packed strips of A (room for `floats` and up to 7 rows of padding).
 pub(super) fn with_strips<R>(floats: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = STRIPS.take();
-    let need = floats * 2 + MR * KC * 2;
+    let need = floats + MR * KC;
     if buffer.len() < need {
         buffer.resize(need, 0.0);
     }
@@ -25,7 +25,8 @@ pub(super) fn with_strips<R>(floats: usize, f: impl FnOnce(&mut [f32]) -> R) -> 
 pub(super) struct Strips<'a> {
     packed: &'a [f32],
     direct: Option<Left>,
-    k: usize,
+    /// Steps of k.
+    pub(super) k: usize,
 }
 
 impl<'a> Strips<'a> {

@@ -2,7 +2,7 @@
 
 use super::coded::Coded;
 use super::gemm::{Mat, pack_panel};
-use super::lanes::NR;
+use super::lanes::{Level, NR, turn};
 use super::shared::Shared;
 use super::{Cx, for_each, pairs};
 
@@ -108,7 +108,7 @@ fn panels(cx: &Cx, rows: usize, steps: usize, pack: impl Fn(&mut [f32], usize) +
 }
 
 /// Packs inputs `row..row+48` of a weight as rows, outputs `from..from+k` as k: its panels turned by 90 degrees.
-pub(super) fn pack_transposed(out: &mut [f32], w: &Weight, row: usize, from: usize, k: usize) {
+pub(super) fn pack_transposed(level: Level, out: &mut [f32], w: &Weight, row: usize, from: usize, k: usize) {
     let Panelled::Singles(panels) = &w.panels else { return };
     let cols = NR.min(w.inputs - row);
     if cols < NR {
@@ -120,10 +120,14 @@ pub(super) fn pack_transposed(out: &mut [f32], w: &Weight, row: usize, from: usi
         let (panel, lane) = (output / NR, output % NR);
         let run = (NR - lane).min(k - done);
         let source = &panels[(panel * w.inputs + row) * NR..][..cols * NR];
-        for l in 0..run {
-            let o = &mut out[(done + l) * NR..][..cols];
-            for (j, v) in o.iter_mut().enumerate() {
-                *v = source[j * NR + lane + l];
+        let line = |j: usize| &source[j * NR + lane..][..run];
+        let whole = if run.is_multiple_of(8) { cols / 8 * 8 } else { 0 };
+        for j in (0..whole).step_by(8) {
+            turn(level, &mut out[done * NR + j..], NR, std::array::from_fn(|i| line(j + i)));
+        }
+        for j in whole..cols {
+            for (o, &v) in out[done * NR + j..].iter_mut().step_by(NR).zip(line(j)) {
+                *o = v;
             }
         }
         done += run;

@@ -7,7 +7,7 @@
 //!            B (outputs, rank)   u, v (rows, ranks)   y, dy (rows, outputs)   bias (outputs)
 //!            parts of one fused projection share A: their columns of u and v are the same
 //! Writes     u, v overwritten; dA, dB, dW, dbias added to; y and dx set or added to, as the caller says.
-//! Rounds     f32 products, k in fixed blocks (x and dy to bf16 where W is held so); the update is part of the same sum, so it costs no pass over y.
+//! Rounds     f32 products, k in fixed blocks (x and dy to bf16 where W is held so); the update is part of the same sum and of the same visit of a tile, so it costs no pass over y.
 //! Moves      forward reads x once for u and once a member, W once; compute-bound.
 
 use crate::cpu::Cx;
