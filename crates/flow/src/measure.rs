@@ -5,6 +5,7 @@ use data::Example;
 use eval::prompt::Pick;
 use eval::report::Point;
 use eval::{Arm, Case, Contest, Report, Schema, Scores, Setup, Task};
+use record::recipe::Method;
 use record::{Event, Recipe, RunFolder};
 use serde_json::json;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ pub fn measure(
     let course = train::End::of(&record::event::read(&run.events())?.events);
     let report = Report {
         title: recipe.data.train.parent().and_then(|p| p.file_name()).map_or("Fine-tuning".into(), |n| n.to_string_lossy().into_owned()),
-        subtitle: format!("{}, LoRA rank {}, {} · {today}", recipe.model.base, recipe.adapter.rank, run.name()),
+        subtitle: format!("{}, {}, {} · {today}", recipe.model.base, trained(recipe), run.name()),
         noun: "examples".into(),
         steps: points(run)?,
         held_out: course.validations.clone(),
@@ -124,6 +125,15 @@ fn points(run: &RunFolder) -> Result<Vec<Point>, Error> {
         _ => None,
     };
     Ok(events.iter().filter_map(point).collect())
+}
+
+/// What was trained, in the report's head.
+fn trained(recipe: &Recipe) -> String {
+    match recipe.train.method {
+        Method::Lora => format!("LoRA rank {}", recipe.adapter.rank),
+        Method::Dora => format!("DoRA rank {}", recipe.adapter.rank),
+        Method::Full => "every weight trained".into(),
+    }
 }
 
 fn settings(recipe: &Recipe, shots: usize) -> Vec<(String, String)> {

@@ -36,7 +36,7 @@ impl From<record::Error> for Fault {
             E::Io { path, source, .. } => of_io(&e, source, path),
             E::NoSpace { .. } => plain(Kind::Machine).hint(ROOM),
             E::UnknownKey { .. } | E::WrongType { .. } | E::OutOfRange { .. } | E::NotASetting { .. } => {
-                plain(Kind::Yours).hint("all settings with their reasons: tunesmith recipe --help")
+                plain(Kind::Yours).hint("all settings with their reasons: tunesmith recipe")
             }
             E::Contradiction { mends, .. } => mends.iter().fold(plain(Kind::Yours), |fault, mend| fault.hint(format!("--set {mend}"))),
             E::Syntax { .. } => plain(Kind::Yours).hint("the recipe is TOML: text in quotes, sections in [brackets]"),
