@@ -1,27 +1,36 @@
 """Does llama.cpp load the GGUF files that `tunesmith export` writes, cut a text alike and give it the same log-probabilities?
 
-    python -m venv venv && venv/bin/pip install numpy gguf==0.19.0
-    npm pack @node-llama-cpp/linux-x64@3.22.1 && tar xzf node-llama-cpp-linux-x64-3.22.1.tgz
-    cargo build --release -p export --example logprobs
-    venv/bin/python oracle/llama_cpp.py package/bins/linux-x64 target/release/examples/logprobs TEXT.txt FILE.gguf ...
+    python oracle/llama_cpp.py FOLDER target/release/examples/logprobs TEXT.txt FILE.gguf ...
 
-By hand. llama.cpp (v0.5.0 in that package) is called through its C interface, with flash attention off and a float32 cache
-of keys and values, since both round otherwise. For each file: whether llama.cpp's tokens of the text are ours, and the
+By hand, after `cargo build --release -p export --example logprobs`. FOLDER holds llama.cpp's libraries, either of
+
+  CPU    npm pack @node-llama-cpp/linux-x64@3.22.1, unpacked: package/bins/linux-x64 (llama.cpp v0.5.0); needs Python
+         with numpy and gguf 0.19.0.
+  BLAS   Debian forky, in a container or made by debootstrap: apt install libllama0 libggml0-backend-blas
+         libopenblas0-pthread python3-gguf; /usr/lib/x86_64-linux-gnu. Ran with libllama0 0.7.0, libggml0 0.27.0,
+         OpenBLAS 0.3.34, python3-gguf 0.7.0, numpy 2.4.6.
+
+llama.cpp is called through its C interface, with flash attention off and a float32 cache of keys and values, since both
+round otherwise, and the whole text is one batch. For each file: whether llama.cpp's tokens of the text are ours, and the
 largest difference of the log-probability of a next token, in three ways:
 
   as it is   llama.cpp on the file. Its CPU products round what a weight is multiplied by to the weight's own kind, F16 to
-             halves and Q8_0 to eight bits, which ours do not.
+             halves and Q8_0 to eight bits, which ours do not. Its BLAS products, of 32 tokens or more, decode the weight
+             to float32 and round nothing.
   in f32     llama.cpp on the same file with every tensor decoded to float32 by the gguf package: no activation is rounded,
              so what is left says whether our file's weights, names, order of rows and metadata are right.
   scale      the largest difference between `as it is` and `in f32`: llama.cpp against itself.
 
-The bound of 1e-3 holds for `in f32`; the script ends with an error where it does not, or where tokens differ.
+The bound of 1e-3 holds for `in f32`, and with BLAS for `as it is` too; the script ends with an error where it does not,
+where tokens differ, or where a text is too short for BLAS.
 """
 import ctypes as c, json, os, subprocess, sys, tempfile
 import numpy as np
 from gguf import GGUFReader, GGUFWriter, GGMLQuantizationType, GGUFValueType, quants
 
 BOUND = 1e-3
+# The fewest tokens in one batch for which ggml gives a product to BLAS.
+BLAS_FROM = 32
 
 
 class Params(c.Structure):
@@ -39,10 +48,17 @@ N_CTX, N_BATCH, N_UBATCH, OUTPUTS, OUTPUTS_PER_SEQ, FLASH, TYPE_K, TYPE_V = 0, 1
 
 
 def library(folder):
-    load = lambda name: c.CDLL(os.path.join(folder, name), mode=c.RTLD_GLOBAL)
-    load("libggml-base.so")
-    ggml, llama = load("libggml.v0.5.0.so"), load("libllama.v0.5.0.so")
-    ggml.ggml_backend_load_all_from_path(os.path.abspath(folder).encode())
+    def load(name):
+        paths = [os.path.join(folder, name + end) for end in (".v0.5.0.so", ".so.0", ".so")]
+        return c.CDLL(next(filter(os.path.exists, paths), paths[-1]), mode=c.RTLD_GLOBAL)
+
+    base, ggml, llama = load("libggml-base"), load("libggml"), load("libllama")
+    plugins = os.path.join(folder, "ggml", "backends0")
+    ggml.ggml_backend_load_all_from_path(os.path.abspath(plugins if os.path.isdir(plugins) else folder).encode())
+    ggml.ggml_backend_dev_get.restype, ggml.ggml_backend_dev_get.argtypes = c.c_void_p, [c.c_size_t]
+    ggml.ggml_backend_dev_count.restype = c.c_size_t
+    base.ggml_backend_dev_name.restype, base.ggml_backend_dev_name.argtypes = c.c_char_p, [c.c_void_p]
+    llama.devices = [base.ggml_backend_dev_name(ggml.ggml_backend_dev_get(i)).decode() for i in range(ggml.ggml_backend_dev_count())]
     # Told only where something fails. The function must outlive the calls.
     llama.said = []
     llama.hear = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)(lambda level, text, _: llama.said.append(text.decode(errors="replace")))
@@ -113,9 +129,12 @@ def in_float32(path, out):
 def main():
     folder, ours, text_path, *files = sys.argv[1:]
     llama, text, failed = library(folder), open(text_path, encoding="utf-8", newline="").read(), False
+    blas = "BLAS" in llama.devices
+    print("devices:", ", ".join(llama.devices))
     for path in files:
         mine = json.loads(subprocess.run([ours, path, text_path], check=True, capture_output=True, text=True).stdout)
         ids, expected = mine["ids"], np.array(mine["logprobs"])
+        assert not blas or len(ids) >= BLAS_FROM, f"{text_path} has {len(ids)} tokens; BLAS is used from {BLAS_FROM} on"
         as_is, cut = logprobs(llama, path, ids, text)
         with tempfile.TemporaryDirectory() as scratch:
             decoded = os.path.join(scratch, "f32.gguf")
@@ -123,7 +142,7 @@ def main():
             in_f32, _ = logprobs(llama, decoded, ids, text)
         far = lambda a, b: np.abs(a - b).max()
         same = cut == ids
-        failed |= not same or not far(in_f32, expected) <= BOUND
+        failed |= not same or not far(in_f32, expected) <= BOUND or blas and not far(as_is, expected) <= BOUND
         print(f"{os.path.basename(path)}: {len(ids)} tokens, {'the same' if same else 'OTHER TOKENS'}; log-probabilities: "
               f"as it is {far(as_is, expected):.1e}, in f32 {far(in_f32, expected):.1e}, scale {far(as_is, in_f32):.1e}")
     sys.exit(failed)
