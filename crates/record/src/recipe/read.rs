@@ -56,12 +56,13 @@ pub(super) fn day(value: &Value) -> Result<String, Refusal> {
 
 impl Recompute {
     pub(super) fn of(value: &Value) -> Result<Recompute, Refusal> {
+        let wanted = || "\"auto\" or \"none\" or \"all\", or a number of layers".to_string();
         match value {
             Value::Whole(_) => narrow(value, 0, 100_000).map(Recompute::First),
-            Value::Text(_) => value.choice(RECOMPUTE),
+            Value::Text(_) => value.choice(RECOMPUTE).map_err(|_| Refusal::Range(wanted())),
             // An override's `none`.
             Value::Unset => Ok(Recompute::None),
-            _ => Err(Refusal::Type("\"auto\" or \"none\" or \"all\", or a number of layers".to_string())),
+            _ => Err(Refusal::Type(wanted())),
         }
     }
 

@@ -112,7 +112,7 @@ fn values_that_cannot_work_are_refused() {
         ("data.clock=2026-02-29", "a day, as in"),
         ("data.clock=yesterday", "a day, as in"),
         ("adapter.targets=[]", "an empty list"),
-        ("train.recompute=some", "\"auto\" or \"none\" or \"all\""),
+        ("train.recompute=some", "\"auto\" or \"none\" or \"all\", or a number of layers"),
         ("train.recompute=true", "or a number of layers"),
         ("train.recompute=-1", "a whole number from 0"),
         ("data.over_long=cut", "\"refuse\" or \"drop\""),
