@@ -13,7 +13,7 @@ const PANEL: u64 = 48;
 /// Floats that a product packs at a time at most.
 const PACKED: u64 = 1 << 20;
 /// Floats of the strips that each thread packs: 256 rows of a block of k with a short one joined to it, and padding.
-const STRIPS: u64 = 256 * (288 + 64) + 8 * 288;
+const STRIPS: u64 = 256 * (576 + 64) + 8 * 576;
 /// Queries that attention does at a time, and partial sums of its key gradients.
 const CHUNK: u64 = 128;
 const PARTS: u64 = 4;

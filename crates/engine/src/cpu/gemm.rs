@@ -13,7 +13,7 @@ use super::weight::{Panelled, pack_transposed};
 use super::{Cx, for_each};
 
 /// Longest block of k between two visits of a C tile.
-pub(super) const KC: usize = 288;
+pub(super) const KC: usize = 576;
 /// Rows of A that one task packs and keeps in its cache.
 pub(super) const MC: usize = 256;
 /// A block of at most so many steps is added up in one visit of a C tile with the long one before it: a LoRA update.
