@@ -25,7 +25,7 @@ pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
 pub use rate::{Rate, find_rate};
 pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
-pub use sweep::{Axes, Outcome, Plan, Ranked, plan, resume_sweep, sweep};
+pub use sweep::{Axes, Outcome, Plan, Ranked, begin_sweep, plan, sweep};
 pub use talk::Talk;
 pub use teach::{parameters, teach};
 

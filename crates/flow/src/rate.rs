@@ -12,7 +12,10 @@ use train::range::{self, Found, Range};
 #[derive(Clone, Debug)]
 pub struct Rate {
     pub found: Found,
-    pub page: PathBuf,
+    /// The curve; none of a test that was stopped, so that an older one stays.
+    pub page: Option<PathBuf>,
+    /// Steps that the test would have had.
+    pub steps: u64,
 }
 
 /// Trains with a rate that rises from step to step until the loss goes up, and writes the curve to `page`.
@@ -43,9 +46,13 @@ pub fn find_rate(
         !stop()
     });
     watch.end();
-    let found = found?;
+    let mut found = found?;
+    if stop() && found.blew_up.is_none() && done < range.steps {
+        (found.suggestion, found.steepest) = (None, None);
+        return Ok(Rate { found, page: None, steps: range.steps });
+    }
     record::atomic::write(page, rate_test(&drawn(recipe, &found, next)).as_bytes())?;
-    Ok(Rate { found, page: page.into() })
+    Ok(Rate { found, page: Some(page.into()), steps: range.steps })
 }
 
 fn drawn(recipe: &Recipe, found: &Found, next: &[(String, String)]) -> RateTest {
@@ -76,6 +83,12 @@ pub(crate) fn sentence(found: &Found) -> String {
 impl Rate {
     /// The result in words.
     pub fn sentence(&self) -> String {
-        sentence(&self.found)
+        match self.page {
+            Some(_) => sentence(&self.found),
+            None => {
+                let done = self.found.points.len();
+                format!("Stopped after {done} of {} steps: a part of the range tells no rate. Nothing was written.", self.steps)
+            }
+        }
     }
 }

@@ -145,30 +145,20 @@ fn part(steps: u64, parts: u64) -> u64 {
     (steps.div_ceil(PARTS) * parts).min(steps)
 }
 
-/// Runs a plan in `folder`, which must be new or empty; `recipe` must validate.
+/// Begins a sweep in `folder`, which must be new or empty; `recipe` must validate.
+///
+/// # Errors
+/// What the disk says.
+pub fn begin_sweep(recipe: &Recipe, plan: &Plan, folder: &Path) -> Result<(), Error> {
+    RunFolder::create_at(folder, recipe)?;
+    Ok(record::atomic::write(&folder.join(PLAN), format!("{:#}\n", plan.to_json()).as_bytes())?)
+}
+
+/// Runs what is left of the sweep that was begun in `folder`.
 ///
 /// # Errors
 /// What the disk says, or a bug. A trial whose numbers explode is told as such, and the others go on.
 pub fn sweep(
-    ready: &Ready,
-    recipe: &Recipe,
-    prepared: &Prepared,
-    plan: &Plan,
-    folder: &Path,
-    about: &About,
-    abort: &Abort,
-    watch: &mut dyn Watch,
-) -> Result<Outcome, Error> {
-    RunFolder::create_at(folder, recipe)?;
-    record::atomic::write(&folder.join(PLAN), format!("{:#}\n", plan.to_json()).as_bytes())?;
-    resume_sweep(ready, recipe, prepared, plan, folder, about, abort, watch)
-}
-
-/// Goes on with the sweep in `folder`, whose plan it is.
-///
-/// # Errors
-/// As [`sweep`].
-pub fn resume_sweep(
     ready: &Ready,
     recipe: &Recipe,
     prepared: &Prepared,

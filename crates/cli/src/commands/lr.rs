@@ -73,14 +73,18 @@ fn say(rate: &Rate, command: &str, ui: &mut Ui) {
         ui.tell(line);
     }
     ui.say(rate.sentence());
-    ui.say(format!("Curve: {}", rate.page.display()));
+    if let Some(page) = &rate.page {
+        ui.say(format!("Curve: {}", page.display()));
+    }
     ui.json(json!({
         "suggestion": found.suggestion, "steepest": found.steepest, "blew_up": found.blew_up, "steps": found.points.len(),
         "set": found.suggestion.map(|lr| format!("train.lr={lr:e}")), "page": rate.page,
         "points": found.points.iter().map(|p| json!({ "lr": p.lr, "loss": p.loss, "smooth": p.smooth })).collect::<Vec<_>>(),
     }));
-    if let Some(lr) = found.suggestion {
-        ui.next(&[(format!("{command} --set train.lr={lr:e}"), "train with it")]);
+    match found.suggestion {
+        Some(lr) => ui.next(&[(format!("{command} --set train.lr={lr:e}"), "train with it")]),
+        None if rate.page.is_none() => ui.next(&[(command.replacen("train", "lr", 1), "try the whole range")]),
+        None => {}
     }
 }
 

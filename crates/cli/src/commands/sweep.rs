@@ -100,8 +100,10 @@ pub fn run(args: &SweepArgs, ui: &mut Ui) -> Result<(), Fault> {
         (Some(folder), _) | (None, Some(folder)) => folder.clone(),
         (None, None) => numbered(&place::stem(&args.recipe)),
     };
-    let begin = if args.resume.is_some() { flow::resume_sweep } else { flow::sweep };
-    let outcome = begin(&ready, &recipe, &prepared, &plan, &place, &about, abort, ui)?;
+    if args.resume.is_none() {
+        flow::begin_sweep(&recipe, &plan, &place)?;
+    }
+    let outcome = flow::sweep(&ready, &recipe, &prepared, &plan, &place, &about, abort, ui)?;
     stop::unheard();
 
     // Say.

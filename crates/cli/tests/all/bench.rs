@@ -61,6 +61,18 @@ impl Bench {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// `votes.jsonl`: the answer of each training row preferred to one that says nothing.
+    pub fn votes(&self) {
+        let pair = |line: &str| {
+            let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row["prompt"] = row["instruction"].take();
+            row["chosen"] = row["response"].take();
+            row["rejected"] = "I do not know.".into();
+            row.to_string()
+        };
+        self.write("votes.jsonl", &self.read("train.jsonl").lines().map(pair).collect::<Vec<_>>().join("\n"));
+    }
+
     /// A copy of the tiny model that may be broken, as `model`; the recipe names it.
     pub fn own_model(&self) -> PathBuf {
         let model = self.path("model");

@@ -50,16 +50,7 @@ fn older_examples_are_mixed_in_and_notes_are_given() {
 #[test]
 fn preferences_are_trained_from_pairs() {
     let bench = Bench::new();
-    let rows = bench.read("train.jsonl");
-    // The answer of the row, and one that says nothing.
-    let pair = |line: &str| {
-        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        row["prompt"] = row["instruction"].take();
-        row["chosen"] = row["response"].take();
-        row["rejected"] = "I do not know.".into();
-        row.to_string()
-    };
-    bench.write("votes.jsonl", &rows.lines().map(pair).collect::<Vec<_>>().join("\n"));
+    bench.votes();
     let set = ["--set", "data.train=votes.jsonl", "--set", "train.objective=dpo", "--set", "train.epochs=4"];
     let text = bench.ok(&[&["train", "--dry-run"][..], &set].concat());
     assert!(text.contains("pairs        12: a chosen and a rejected answer each") && text.contains("It would take 12 steps"), "{text}");

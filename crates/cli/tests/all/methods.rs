@@ -8,14 +8,7 @@ fn bench() -> Bench {
     let bench = Bench::new();
     bench.recipe(&fixture("tiny-chat"), "batch = 1\nepochs = 6\nlr = 2e-3\ncheckpoint_every = 7\nvalidate_every = 5\n");
     bench.write("old.jsonl", &bench.read("eval.jsonl").replace("question", "older"));
-    let pair = |line: &str| {
-        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        row["prompt"] = row["instruction"].take();
-        row["chosen"] = row["response"].take();
-        row["rejected"] = "I do not know.".into();
-        row.to_string()
-    };
-    bench.write("votes.jsonl", &bench.read("train.jsonl").lines().map(pair).collect::<Vec<_>>().join("\n"));
+    bench.votes();
     bench
 }
 

@@ -183,8 +183,8 @@ const ANY: &[Kind] =
 fn cases(cx: &Cx, random: &mut Random) -> Vec<Case> {
     let ms = [1, 2, 7, 8, 9, 31, 32, 33, 64, 127, 128, 129, 200];
     let ns = [1, 7, 15, 16, 17, 47, 48, 49, 95, 96, 97, 144, 200];
-    // 574 is two blocks of 287: the second begins at the last of 48 lanes.
-    let ks = [1, 2, 7, 16, 64, 200, 287, 288, 289, 574, 577];
+    // 1150 is two blocks of 575: the second begins at the last of 48 lanes. Up to 64 joins the long block before it.
+    let ks = [1, 2, 7, 16, 64, 65, 200, 575, 576, 577, 1150];
     let mut all = Vec::new();
     for _ in 0..150 {
         let (m, n) = (random.pick(&ms), random.pick(&ns));
@@ -280,7 +280,7 @@ fn judge_catches_planted_bugs() {
     let mut random = Random::new(105);
     let mut j = Judge::new("product", BOUND);
     let case = loop {
-        let case = Case::new(&cx, &mut random, 9, 50, &[290, 4], &[Kind::Rows]);
+        let case = Case::new(&cx, &mut random, 9, 50, &[580, 4], &[Kind::Rows]);
         if case.write == Write::Add && case.ldc > case.n {
             break case;
         }
