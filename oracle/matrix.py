@@ -52,10 +52,7 @@ class Family:
             far = {n: truth.far(weights[n], w) for n, w in self.weights.items()}
             assert max(far.values()) < 0.15, far
         tensors, grads, error = truth.judged(self.name, weights or self.weights, where, objective, self.batch, constants="dora" in method)
-        if adapter is None:
-            grads = families.stored_names(self.name, grads)
-        # PEFT holds magnitudes as `.weight` of a module and saves them without.
-        grads = {n.removesuffix(".weight") if n.endswith("magnitude_vector.weight") else n: g for n, g in grads.items()}
+        grads = truth.stored(self.name, where, grads)
         save_file(tensors | {f"grad.{n}": g.float().contiguous() for n, g in grads.items()}, self.folder / f"{method}.safetensors")
         for place in (model, *also):
             self.cells.append(dict(family=self.name, method=method, model=f"{self.name}/{place}", adapter=adapter and f"{self.name}/{adapter}",

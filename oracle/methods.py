@@ -17,6 +17,7 @@ import families
 
 SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS = {"phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"], "mixtral": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+CPU = dict(dtype=torch.float32, device_map="cpu")
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 
 
@@ -63,16 +64,24 @@ def dequantised(packed, state):
 
 def quantised(folder, base, **settings):
     """The base quantised by bitsandbytes as transformers saves it; returns the weights that it has after opening that again."""
-    cpu = dict(dtype=torch.float32, device_map="cpu")
-    AutoModelForCausalLM.from_pretrained(base, quantization_config=BitsAndBytesConfig(**settings), **cpu).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, **cpu)
-    weights = {n: p.data for n, p in model.named_parameters()}
+    model = AutoModelForCausalLM.from_pretrained(base, quantization_config=BitsAndBytesConfig(**settings), **CPU)
+    model.save_pretrained(folder)
+    return read_back(folder)[0]
+
+
+def read_back(folder):
+    """The weights of a quantised folder in float32, and the names of those that are quantised in it."""
+    model = AutoModelForCausalLM.from_pretrained(folder, **CPU)
+    weights, coded = {n: p.data for n, p in model.named_parameters()}, []
     for name, module in model.named_modules():
         if isinstance(module, bnb.nn.Linear4bit):
             weights[f"{name}.weight"] = dequantised(module.weight.data, module.weight.quant_state)
         elif isinstance(module, bnb.nn.Linear8bitLt):
             weights[f"{name}.weight"] = bnb.functional.int8_vectorwise_dequant(module.weight.data, module.weight.SCB)
-    return weights
+        else:
+            continue
+        coded.append(f"{name}.weight")
+    return weights, coded
 
 
 def quantised_experts(folder, base, four_bit):

@@ -34,8 +34,8 @@ def opened(family, weights, adapter, dtype):
 
 
 def rows(model, ids, learned):
-    """Logits of the positions that predict a supervised token, and those tokens."""
-    logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1]
+    """Logits of the positions that predict a supervised token, in float32 at least, and those tokens."""
+    logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1].float()
     picked = torch.tensor(learned[1:])
     return logits[picked], torch.tensor(ids[1:])[picked]
 
@@ -83,6 +83,13 @@ def asked(model, objective, batch):
     assert trained and all(p.grad is not None for p in trained.values()), [n for n, p in trained.items() if p.grad is None]
     grads = {n: p.grad.detach() for n, p in trained.items()}
     return loss.detach(), {k: v.detach() for k, v in out.items()}, grads
+
+
+def stored(family, adapter, grads):
+    """Gradients under the names that tensors have in files: PEFT holds magnitudes as `.weight` of a module and saves them without."""
+    if adapter is None:
+        return families.stored_names(family, grads)
+    return {n.removesuffix(".weight") if n.endswith("magnitude_vector.weight") else n: g for n, g in grads.items()}
 
 
 def far(a, b):

@@ -1,6 +1,8 @@
-//! Automation: `tidy` judges the house rules, `ratchet` lowers the ceilings to what the code needs.
+//! Automation: `tidy` judges the house rules, `ratchet` lowers the ceilings to what the code needs,
+//! `cubins` compiles the GPU kernels ahead.
 
 mod code;
+mod cubins;
 mod metadata;
 mod ratchet;
 mod rules;
@@ -9,9 +11,11 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet
+const USAGE: &str = "usage: cargo run -p xtask -- tidy | ratchet | cubins [FILE | --check]
   tidy     judge the house rules of STYLE.md (cargo test -p xtask does the same)
-  ratchet  lower the ceilings of xtask/ratchet.toml to what the code needs; it never raises one";
+  ratchet  lower the ceilings of xtask/ratchet.toml to what the code needs; it never raises one
+  cubins   compile the GPU kernels (all, or one file) to crates/engine/cubins; needs NVRTC, such as that of the wheel
+           nvidia-cuda-nvrtc in the Python environment on the path, and no GPU; --check writes nothing";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +23,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy(&root()),
         ["ratchet"] => ratchet::lower(&root()),
+        ["cubins"] => cubins::make(&root(), None),
+        ["cubins", "--check"] => cubins::check(&root()),
+        ["cubins", file] => cubins::make(&root(), Some(file)),
         _ => Err(USAGE.to_string()),
     };
     match done {

@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod demo;
+pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod lr;

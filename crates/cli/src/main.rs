@@ -55,6 +55,7 @@ enum Command {
     Recipe(commands::recipe::RecipeArgs),
     Plan(commands::plan::PlanArgs),
     Track(commands::track::TrackArgs),
+    Doctor(commands::doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +93,7 @@ fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
         Command::Recipe(args) => commands::recipe::run(args, ui),
         Command::Plan(args) => commands::plan::run(args, ui),
         Command::Track(args) => commands::track::run(args, ui),
+        Command::Doctor(args) => commands::doctor::run(args, ui),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where things lie: a recipe, a run, a model; the user's words become paths here.
 
-use crate::clock;
 use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
+use crate::{clock, memory};
+use flow::Choice;
 use record::event::Event;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
@@ -27,9 +28,21 @@ pub fn recipe_to_teach(path: &Path, changes: &[String], ui: &mut Ui) -> Result<R
 
 /// Decides what the recipe leaves to this machine and to the day, and warns of what it does badly.
 pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
-    if flow::settle(recipe, &clock::today()) == flow::Fit::Slow {
+    let settled = flow::settle(recipe, &clock::today());
+    match settled.choice {
+        Choice::Cpu => {}
+        Choice::NotGpu(why) => ui.warn(&format!("there is a GPU, and this run is trained on the CPU: {why}")),
+        Choice::Gpu { rounded, .. } if rounded => ui.tell("Trained on the GPU, in bf16 as always there; --set train.device=cpu for f32"),
+        Choice::Gpu { .. } => {}
+    }
+    if settled.fit == flow::Fit::Slow {
         ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; a new run takes the better: --set train.precision=auto");
     }
+}
+
+/// Bytes that a run of a settled recipe can have where it is trained, if that is known.
+pub fn free(recipe: &Recipe) -> Result<Option<u64>, Fault> {
+    Ok(flow::gpu_free(recipe)?.or_else(memory::free))
 }
 
 /// `recipe` with `changes`.

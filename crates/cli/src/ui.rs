@@ -181,7 +181,7 @@ impl Ui {
         }
     }
 
-    fn step(&mut self, step: u64, loss: f64, lr: f64, tokens: u64, ms: f64) {
+    fn step(&mut self, step: u64, loss: f64, lr: f64, tokens: u64, ms: f64, light: Option<f64>) {
         self.recent.push_back((ms / 1e3, tokens));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -190,7 +190,8 @@ impl Ui {
         let learned: u64 = self.recent.iter().map(|(_, t)| t).sum();
         let left = self.steps.saturating_sub(step) as f64 * seconds / self.recent.len() as f64;
         let rate = learned as f64 / seconds.max(1e-9);
-        let message = format!("loss {loss:.4}  rate {lr:.2e}  {rate:.0} supervised tokens/s  ETA {}", show::duration(left));
+        let light = light.map_or(String::new(), |share| format!("  {:.0} % of the speed of light", 100.0 * share));
+        let message = format!("loss {loss:.4}  rate {lr:.2e}  {rate:.0} supervised tokens/s{light}  ETA {}", show::duration(left));
         self.shift(step, &message);
     }
 }
@@ -231,7 +232,9 @@ impl Watch for Ui {
                 self.open("training", self.steps, false);
                 self.shift(*step, "");
             }
-            Event::Step { step, loss, lr, supervised_tokens, step_ms, .. } => self.step(*step, *loss, *lr, *supervised_tokens, *step_ms),
+            Event::Step { step, loss, lr, supervised_tokens, step_ms, light, .. } => {
+                self.step(*step, *loss, *lr, *supervised_tokens, *step_ms, *light);
+            }
             Event::Skipped { step, reason, examples } => self.warn(&format!("step {step} was skipped: {reason}{}", listed(examples))),
             Event::Spike { step, reason, examples } => self.warn(&format!("step {step} counts although {reason}{}", listed(examples))),
             Event::Rewound { step, to, reason, examples } => {

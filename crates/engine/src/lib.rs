@@ -6,6 +6,7 @@
 //! one thread from start to end, and sums across pieces are taken in a fixed order.
 
 pub mod cpu;
+pub mod cuda;
 pub mod layout;
 pub mod ops;
 

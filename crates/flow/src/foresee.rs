@@ -6,7 +6,7 @@ use model::weights::{self, Scheme};
 use model::{Dims, Folder, Limits, Places};
 use plan::cpu::{Hold, Job, Plan};
 use plan::{Buffer, Life, Storage};
-use record::recipe::Recompute;
+use record::recipe::{Device, Recompute};
 use record::{Recipe, RunFolder};
 use train::Material;
 
@@ -106,6 +106,9 @@ impl Counter<'_> {
 
     fn plan(&self, limits: Limits) -> Plan {
         let (recipe, folder) = (self.recipe, self.folder);
+        if recipe.train.device == Device::Cuda {
+            return on_gpu(recipe, &folder.dims, self.places, limits);
+        }
         let (blocks, tables) = holds(recipe, folder);
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let sequences = self.material.sequences().iter().chain(&self.material.validation);
@@ -123,6 +126,18 @@ impl Counter<'_> {
             stored: if folder.files.gguf_file().is_some() { 1 } else { 2 },
         })
     }
+}
+
+/// What a run takes on a GPU: the one allocation, and what it costs to use the device at all.
+fn on_gpu(recipe: &Recipe, dims: &Dims, places: &Places, limits: Limits) -> Plan {
+    let all = model::gpu::buffers(dims, places, train::step::hold(recipe), limits);
+    let beside = [
+        Buffer::new("products' workspace", engine::cuda::product::WORKSPACE as u64, Life::Run, "cuBLASLt's"),
+        Buffer::new("CUDA", engine::cuda::CONTEXT as u64, Life::Run, "the driver's context, kernels and library"),
+    ];
+    let mut buffers: Vec<Buffer> = all.into_iter().map(|b| Buffer::new(b.name, b.bytes as u64, Life::Run, b.why)).chain(beside).collect();
+    buffers.sort_by_key(|b| std::cmp::Reverse(b.bytes));
+    Plan { peak_bytes: buffers.iter().map(|b| b.bytes).sum(), buffers, when: "of the GPU in training" }
 }
 
 /// How the matrices of the blocks are held, and how embedding and head are.

@@ -5,6 +5,8 @@
 
 mod combine;
 mod demo;
+mod device;
+mod doctor;
 mod error;
 mod fingerprint;
 mod foresee;
@@ -18,13 +20,16 @@ mod teach;
 
 pub use combine::{Merged, combine, combine_gguf};
 pub use demo::{Demo, demo, write_example};
+pub use device::{Choice, gpu, gpu_free};
+pub use doctor::{Card, Findings, doctor};
+pub use engine::cuda::library::Found;
 pub use error::Error;
 pub use fingerprint::{Origin, fingerprint, older_adapter};
 pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
 pub use rate::{Rate, find_rate};
-pub use ready::{Fit, Ready, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
+pub use ready::{Fit, Ready, Settled, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
 pub use sweep::{Axes, Outcome, Plan, Ranked, begin_sweep, plan, sweep};
 pub use talk::Talk;
 pub use teach::{parameters, teach};

@@ -34,7 +34,7 @@ pub fn find_rate(
 ) -> Result<Rate, Error> {
     let material = prepared.material();
     let adapter = beginning(ready, recipe, None, watch)?;
-    let mut trainer = Trainer::for_steps(range.steps, &ready.cx, &ready.weights, &material, recipe, adapter);
+    let mut trainer = Trainer::for_steps(range.steps, ready.place(), &material, recipe, adapter)?;
     if recipe.train.objective == record::recipe::Objective::Dpo {
         trainer.refer(None, &mut |_, _| {})?;
     }

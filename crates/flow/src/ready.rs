@@ -1,12 +1,15 @@
 //! A model in memory, with its threads: what training, measuring and talking begin with.
 
+use crate::device::{self, Choice};
 use crate::{Error, Watch};
 use engine::Cx;
+use engine::cuda::Gpu;
 use model::weights::{Hold, Scheme};
 use model::{Adapter, Folder, Weights};
 use record::recipe::{Precision, Storage};
 use record::{Recipe, RunFolder, recipe};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A loaded model.
 pub struct Ready {
@@ -18,6 +21,26 @@ pub struct Ready {
     pub weights: Weights,
     /// How they are held.
     pub hold: Hold,
+    /// The GPU that it is trained on; its weights are copied there when training begins.
+    pub gpu: Option<Arc<Gpu>>,
+}
+
+impl Ready {
+    /// Where training makes its numbers.
+    pub fn place(&self) -> train::Place<'_> {
+        match &self.gpu {
+            Some(gpu) => train::Place::Gpu(gpu, &self.folder),
+            None => train::Place::Cpu(&self.cx, &self.weights),
+        }
+    }
+}
+
+/// What a recipe was settled to.
+pub struct Settled {
+    /// How its precision suits this machine.
+    pub fit: Fit,
+    /// Where it is trained.
+    pub choice: Choice,
 }
 
 /// How a precision suits this machine.
@@ -29,13 +52,15 @@ pub enum Fit {
     Slow,
 }
 
-/// Names the precision that this machine trains `recipe` in, and the day (`2026-03-31`) that a template is told, where it
-/// leaves the choice; tells how the precision suits the machine.
-pub fn settle(recipe: &mut Recipe, today: &str) -> Fit {
+/// Names where and in which precision this machine trains `recipe`, and the day (`2026-03-31`) that a template is told, where
+/// it leaves the choice; tells how that suits the machine.
+pub fn settle(recipe: &mut Recipe, today: &str) -> Settled {
     if recipe.data.clock.is_none() {
         recipe.data.clock = Some(today.to_string());
     }
-    settle_for(engine::cpu::lanes::multiplies_pairs(), recipe)
+    let choice = device::choose(recipe);
+    let pairs = engine::cpu::lanes::multiplies_pairs() || matches!(choice, Choice::Gpu { .. });
+    Settled { fit: settle_for(pairs, recipe), choice }
 }
 
 fn settle_for(multiplies_pairs: bool, recipe: &mut Recipe) -> Fit {
@@ -73,7 +98,10 @@ pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready,
 /// # Errors
 /// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(hold_to_teach(recipe), folder, threads, watch)
+    match device::gpu(recipe)? {
+        None => load_in(hold_to_teach(recipe), folder, threads, watch),
+        gpu => Ok(Ready { gpu, ..load_in(None, folder, threads, watch)? }),
+    }
 }
 
 /// How a settled recipe holds what is frozen; none where nothing is.
@@ -112,7 +140,7 @@ fn load_in(hold: Option<Hold>, folder: Folder, threads: usize, watch: &mut dyn W
     };
     watch.end();
     // Where nothing is frozen, nothing was rounded.
-    Ok(Ready { cx, folder, weights, hold: hold.unwrap_or(Hold::F32) })
+    Ok(Ready { cx, folder, weights, hold: hold.unwrap_or(Hold::F32), gpu: None })
 }
 
 /// What a run made: an adapter to its base, or a model of its own.

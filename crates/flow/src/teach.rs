@@ -107,7 +107,7 @@ pub fn teach(
 ) -> Result<End, Error> {
     note_base(&ready.folder, run)?;
     let adapter = beginning(ready, recipe, Some(run), watch)?;
-    Ok(train::run(&ready.cx, &ready.weights, adapter, recipe, run, about, start, abort, &mut |event| watch.event(event))?)
+    Ok(train::run(ready.place(), adapter, recipe, run, about, start, abort, &mut |event| watch.event(event))?)
 }
 
 /// The files of an adapter.

@@ -6,6 +6,7 @@
 
 mod int8;
 mod nf4;
+mod raw;
 mod read;
 mod state;
 mod write;
@@ -14,6 +15,7 @@ use crate::{Dtype, Error};
 
 pub use int8::Int8;
 pub use nf4::Nf4;
+pub use raw::{Raw, RawScales};
 pub(crate) use read::Companions;
 pub use write::{write_folder, write_tensors};
 

@@ -1,6 +1,6 @@
 //! A tensor held as it lies in a file, in memory of its own, its rows decoded when they are asked for.
 
-use crate::bnb::{Fill, Int8, Nf4, Part, Scheme};
+use crate::bnb::{Fill, Int8, Nf4, Part, Raw, Scheme};
 use crate::tensor::decode;
 use crate::{Dtype, Error, RowOrder, Stored};
 
@@ -92,6 +92,15 @@ impl Coded {
         match (&self.kind, self.scheme()) {
             (Kind::Plain { dtype, .. }, _) => dtype.name(),
             (_, scheme) => scheme.map_or("", Scheme::name),
+        }
+    }
+
+    /// Its numbers as they lie, if it is quantised by bitsandbytes.
+    pub fn raw(&self) -> Option<Raw<'_>> {
+        match &self.kind {
+            Kind::Plain { .. } => None,
+            Kind::Nf4(w) => Some(w.raw()),
+            Kind::Int8(w) => Some(w.raw()),
         }
     }
 

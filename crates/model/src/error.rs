@@ -8,6 +8,9 @@ pub enum Error {
     /// A file of the model or adapter.
     #[error(transparent)]
     Formats(#[from] formats::Error),
+    /// The GPU, or what it needs.
+    #[error(transparent)]
+    Gpu(#[from] engine::cuda::Error),
     /// Tokenizer or template.
     #[error("{path}: {source}")]
     Text {

@@ -14,6 +14,7 @@ mod experts;
 mod feed;
 pub mod folder;
 pub mod generate;
+pub mod gpu;
 pub mod modules;
 pub mod places;
 pub mod preference;

@@ -1,13 +1,14 @@
 //! Direct preference optimisation: of two answers the better one is to become more likely, measured against a reference.
 
 use crate::decoder::{self, Weigh, backward, forward, head, head_backward};
-use crate::{Adapter, MicroBatch, Room, Weights};
+use crate::gpu::Engine;
+use crate::{Adapter, Error, MicroBatch, Room, Weights};
 use engine::Cx;
 use engine::ops::cross_entropy::Target;
 use engine::ops::preference::{Outcome, Pair, dpo};
 
 /// What a micro-batch of pairs gave.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preferences {
     /// Sum of the pairs' losses.
     pub sum: f64,
@@ -50,8 +51,35 @@ pub fn loss_and_gradient(
 ) -> Preferences {
     assert!(batch.wanted.len().is_multiple_of(2) && reference.len() == batch.wanted.len() && grads.len() == adapter.params.len());
     let s = forward(cx, weights, adapter, room, batch);
-    let logps = sums(batch, &head(&s, room));
-    let mut out = Preferences { sum: 0.0, losses: Vec::new(), margins: Vec::new(), balance: 0.0, logps };
+    let (mut out, each) = weigh(batch, &head(&s, room), reference, beta, scale);
+    head_backward(&s, room, Weigh::Each(&each), grads);
+    out.balance = backward(&s, room, scale / 2.0, grads);
+    out
+}
+
+/// As [`loss_and_gradient`], on a GPU.
+///
+/// # Errors
+/// What failed there.
+pub fn loss_and_gradient_there(
+    engine: &mut Engine,
+    batch: &MicroBatch,
+    reference: &[f64],
+    beta: f64,
+    scale: f64,
+) -> Result<Preferences, Error> {
+    let mut out = None;
+    engine.weighed_gradient(batch, &mut |losses| {
+        let (found, each) = weigh(batch, losses, reference, beta, scale);
+        out = Some(found);
+        each
+    })?;
+    Ok(out.unwrap_or_default())
+}
+
+/// What the losses of the targets mean for the pairs, and what each target's loss is then multiplied by.
+fn weigh(batch: &MicroBatch, losses: &[f64], reference: &[f64], beta: f64, scale: f64) -> (Preferences, Vec<f64>) {
+    let mut out = Preferences { logps: sums(batch, losses), ..Preferences::default() };
     // The gradient of a target's loss is that of its log-probability, negated, for each example that wants it.
     let mut each = vec![0f64; batch.targets.len()];
     for (i, (policy, reference)) in out.logps.chunks_exact(2).zip(reference.chunks_exact(2)).enumerate() {
@@ -63,13 +91,11 @@ pub fn loss_and_gradient(
         }
     }
     out.sum = out.losses.iter().sum();
-    head_backward(&s, room, Weigh::Each(&each), grads);
-    out.balance = backward(&s, room, scale / 2.0, grads);
-    out
+    (out, each)
 }
 
 /// Sums each example's targets; `each` holds a target's loss times its count.
-fn sums(batch: &MicroBatch, each: &[f64]) -> Vec<f64> {
+pub fn sums(batch: &MicroBatch, each: &[f64]) -> Vec<f64> {
     let one = |&t: &u32| {
         let Target { count, .. } = batch.targets[t as usize];
         -each[t as usize] / f64::from(count)

@@ -38,6 +38,9 @@ pub enum Event {
         /// Parameters that are trained.
         parameters: u64,
         threads: u32,
+        /// Where the numbers are made: `cpu`, or the GPU with its library of products and our kernels, on which its bits depend.
+        #[serde(default)]
+        device: String,
     },
     /// The run goes on after the checkpoint of this step.
     Resumed { step: u64 },
@@ -58,6 +61,9 @@ pub enum Event {
         /// Tokens that would have gone through it without shared prefixes.
         unshared_tokens: u64,
         step_ms: f64,
+        /// On a GPU: the time that the step's operations take at the rate at which the device multiplies, over the step's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        light: Option<f64>,
     },
     /// A checkpoint is whole on disk; `path` is relative to the run's folder.
     Checkpoint { step: u64, path: String },
@@ -310,6 +316,7 @@ mod tests {
             computed_tokens: 400,
             unshared_tokens: 900,
             step_ms: 12.5,
+            light: None,
         }
     }
 

@@ -110,6 +110,7 @@ mod tests {
             steps: 2,
             parameters: 8,
             threads: 1,
+            device: "cpu".into(),
         }
     }
 
@@ -124,6 +125,7 @@ mod tests {
             computed_tokens: 60,
             unshared_tokens: 70,
             step_ms: 250.0,
+            light: None,
         }
     }
 

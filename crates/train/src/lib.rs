@@ -20,4 +20,4 @@ pub use end::End;
 pub use error::Error;
 pub use material::Material;
 pub use run::{Abort, About, Start, run};
-pub use step::{StepResult, Trainer, Validation};
+pub use step::{Place, StepResult, Trainer, Validation};

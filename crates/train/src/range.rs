@@ -65,7 +65,7 @@ pub fn find(trainer: &mut Trainer, range: &Range, see: &mut dyn FnMut(&Point) ->
     let mut blew_up = None;
     for step in 0..range.steps {
         let lr = range.from * (range.to / range.from).powf(step as f64 / (range.steps - 1).max(1) as f64);
-        let result = trainer.measure(step);
+        let result = trainer.measure(step)?;
         if let Some(what) = result.not_finite {
             if step == 0 {
                 return Err(Error::NotFinite { what, step: 1, times: 1, examples: Vec::new() });
@@ -73,7 +73,7 @@ pub fn find(trainer: &mut Trainer, range: &Range, see: &mut dyn FnMut(&Point) ->
             blew_up = losses.last().map(|(lr, _)| *lr);
             break;
         }
-        trainer.update(&result, lr);
+        trainer.update(&result, lr)?;
         losses.push((lr, result.loss));
         let points = smooth(&losses);
         let go_on = points.last().is_none_or(&mut *see);

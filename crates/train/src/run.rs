@@ -2,10 +2,10 @@
 
 use crate::schedule::warmup_steps;
 use crate::spike::Usual;
+use crate::step::Place;
 use crate::watch::{self, Curves, Finding};
 use crate::{Course, End, Error, Material, StepResult, Trainer, state, step};
-use engine::Cx;
-use model::{Adapter, Weights};
+use model::Adapter;
 use record::checkpoint::{self, Checkpoint, Keep, State};
 use record::event::{Event, Log};
 use record::recipe::{Objective, OnSpike};
@@ -46,8 +46,7 @@ pub struct About<'a> {
 /// The disk, a checkpoint of another run, data without a supervised token, numbers that stay non-finite.
 #[allow(clippy::too_many_arguments)]
 pub fn run(
-    cx: &Cx,
-    weights: &Weights,
+    place: Place,
     adapter: Adapter,
     recipe: &Recipe,
     folder: &RunFolder,
@@ -58,15 +57,15 @@ pub fn run(
 ) -> Result<End, Error> {
     let _lock = folder.lock()?;
     let began = Instant::now();
-    let material = Material::read(folder, recipe, weights.dims.vocab)?;
-    let mut trainer = Trainer::new(cx, weights, &material, recipe, adapter);
+    let material = Material::read(folder, recipe, adapter.places.dims().vocab)?;
+    let mut trainer = Trainer::new(place, &material, recipe, adapter)?;
     if recipe.train.objective == Objective::Dpo {
         trainer.refer(Some(&folder.reference()), &mut |_, _| {})?;
     }
     let log = Log::open(&folder.events())?;
     let course = Course::new(&material);
     let mut r = Run { trainer, material: &material, course, log, folder, recipe, see, curves: Past::default() };
-    let (from, mut damaged) = r.begin(cx, about, start)?;
+    let (from, mut damaged) = r.begin(place, about, start)?;
     let mut done = from;
     while done < r.trainer.steps() && !r.course.is_over(&recipe.train) && !abort.load(Ordering::Relaxed) {
         r.step(done)?;
@@ -116,7 +115,7 @@ impl Run<'_> {
     }
 
     /// Cuts the log to where the checkpoint was, loads it, and returns the steps done.
-    fn begin(&mut self, cx: &Cx, about: &About, start: Start) -> Result<(u64, Vec<String>), Error> {
+    fn begin(&mut self, place: Place, about: &About, start: Start) -> Result<(u64, Vec<String>), Error> {
         let mut damaged = Vec::new();
         if start == Start::Resume {
             let latest = checkpoint::latest(&self.folder.checkpoints())?;
@@ -127,7 +126,7 @@ impl Run<'_> {
             }
         }
         self.log.truncate_to(0)?;
-        self.emit(self.started(cx, about))?;
+        self.emit(self.started(place, about))?;
         if self.material.replayed() > 0 {
             let (examples, replay) = (self.material.units() as u64, self.material.replayed() as u64);
             self.emit(Event::Mixed { examples, replay, share: self.recipe.data.replay_weight })?;
@@ -157,7 +156,7 @@ impl Run<'_> {
         self.emit(Event::Resumed { step: c.state.step })
     }
 
-    fn started(&self, cx: &Cx, about: &About) -> Event {
+    fn started(&self, place: Place, about: &About) -> Event {
         Event::Started {
             time: about.time,
             program: about.program.into(),
@@ -167,13 +166,14 @@ impl Run<'_> {
             examples: (self.material.units() + self.material.replayed()) as u64,
             steps: self.trainer.steps(),
             parameters: self.trainer.adapter.params.len() as u64,
-            threads: cx.threads() as u32,
+            threads: place.threads() as u32,
+            device: place.name(),
         }
     }
 
     fn step(&mut self, number: u64) -> Result<(), Error> {
         let began = Instant::now();
-        let result = self.trainer.measure(number);
+        let result = self.trainer.measure(number)?;
         let t = &self.recipe.train;
         if let Some(what) = &result.not_finite {
             self.course.lost += 1;
@@ -202,7 +202,7 @@ impl Run<'_> {
         }
         self.course.usual.learn(result.loss, result.grad_norm);
         let lr = self.trainer.rate(number);
-        self.trainer.update(&result, lr);
+        self.trainer.update(&result, lr)?;
         self.emit(self.event(number, &result, lr, began))?;
         match result.preference {
             Some((margin, preferred)) => self.emit(Event::Preference { step: number + 1, margin, preferred }),
@@ -239,6 +239,7 @@ impl Run<'_> {
             computed_tokens: r.computed as u64,
             unshared_tokens: r.unshared as u64,
             step_ms: began.elapsed().as_secs_f64() * 1e3,
+            light: r.light.map(|seconds| seconds / began.elapsed().as_secs_f64()),
         }
     }
 
@@ -268,7 +269,7 @@ impl Run<'_> {
 
     fn validate(&mut self, done: u64) -> Result<bool, Error> {
         let began = Instant::now();
-        let found = self.trainer.validate();
+        let found = self.trainer.validate()?;
         // The model as it came is told, but it is no result of the run.
         let best = done > 0 && self.course.validated(done, found.loss);
         if !found.loss.is_finite() {
@@ -305,7 +306,7 @@ impl Run<'_> {
 
     fn checkpoint(&mut self, done: u64) -> Result<(), Error> {
         let draft = checkpoint::begin(&self.folder.checkpoints(), done, state::bytes(&self.trainer))?;
-        state::save(&self.trainer, &self.course, draft.path())?;
+        state::save(&mut self.trainer, &self.course, draft.path())?;
         self.log.sync()?;
         let state = State {
             step: done,

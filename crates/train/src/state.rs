@@ -13,7 +13,8 @@ pub fn bytes(t: &Trainer) -> u64 {
 }
 
 /// Writes the numbers and the course into `folder`.
-pub fn save(t: &Trainer, course: &Course, folder: &Path) -> Result<(), Error> {
+pub fn save(t: &mut Trainer, course: &Course, folder: &Path) -> Result<(), Error> {
+    t.fetch()?;
     t.adapter.save(folder)?;
     write_flat(&folder.join(FIRST), &t.adapter.places, &t.m)?;
     write_flat(&folder.join(SECOND), &t.adapter.places, &t.v)?;
@@ -27,5 +28,5 @@ pub fn load(t: &mut Trainer, folder: &Path, updates: u64) -> Result<(), Error> {
     t.m = read_flat(&folder.join(FIRST), &places)?;
     t.v = read_flat(&folder.join(SECOND), &places)?;
     t.updates = updates;
-    Ok(())
+    t.bring()
 }

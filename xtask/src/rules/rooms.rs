@@ -38,13 +38,16 @@ fn automation(path: &str) -> bool {
     path.starts_with("xtask/")
 }
 
-/// `unsafe` stays in the vector kernels, in the ops that hand parts of a buffer to threads, and in the memory mapping.
+/// `unsafe` stays in the vector kernels, in the calls of NVIDIA's libraries, in the ops that hand parts of a buffer to threads,
+/// and in the memory mapping.
 pub fn unsafe_code(house: &House) -> Vec<Finding> {
     let rule = Words {
         words: &["unsafe"],
-        home: |path| path.starts_with("crates/engine/src/cpu/") || path == "crates/formats/src/map.rs",
+        home: |path| {
+            ["crates/engine/src/cpu/", "crates/engine/src/cuda/", "crates/formats/src/map.rs"].iter().any(|home| path.starts_with(home))
+        },
         tests_may: false,
-        expected: "allowed only in engine/src/cpu, in engine's ops that use `Shared`, and in formats/src/map.rs",
+        expected: "allowed only in engine/src/cpu and engine/src/cuda, in engine's ops that use `Shared`, and in formats/src/map.rs",
     };
     let shares = |path: &str| house.tree.text(path).is_some_and(|text| !lines_with(&Code::of(text).code, "Shared").is_empty());
     let op = |path: &str| path.starts_with("crates/engine/src/ops/") && shares(path);
@@ -73,13 +76,17 @@ pub fn printing(house: &House) -> Vec<Finding> {
     rule.judge(house)
 }
 
-/// Libraries are configured by their callers.
+/// Libraries are configured by their callers; where NVIDIA's libraries lie, the environment says.
 pub fn environment(house: &House) -> Vec<Finding> {
     let rule = Words {
         words: &["std::env", "env::var", "env::var_os", "env::args", "env::temp_dir", "env::current_dir"],
-        home: |path| path.starts_with("crates/cli/") || path == "crates/hub/src/options.rs" || automation(path),
+        home: |path| {
+            path.starts_with("crates/cli/")
+                || automation(path)
+                || ["crates/hub/src/options.rs", "crates/engine/src/cuda/library.rs"].contains(&path)
+        },
         tests_may: true,
-        expected: "only cli and hub's options read the environment; the caller passes what it knows",
+        expected: "only cli, hub's options and the search for NVIDIA's libraries read the environment; the caller passes what it knows",
     };
     rule.judge(house)
 }

@@ -92,7 +92,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
         ui.next(&[(again(args), "train it")]);
         return Ok(());
     }
-    let free = memory::free();
+    let free = place::free(&recipe)?;
     let room = flow::foresee(&recipe, &folder, None, &prepared.material(), args.threads, free)?;
     if args.plan {
         foreseen(args, &room, free, ui);
@@ -139,8 +139,14 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
     let recipe = fitted(&recipe, &folder, Some(&run), &material, args.threads, ui)?;
     drop(material);
     let ready = flow::load_to_teach(&recipe, folder, args.threads, ui)?;
-    let steps = events.iter().find_map(|e| if let Event::Started { steps, .. } = e { Some(*steps) } else { None });
-    ui.expect(steps.unwrap_or(0));
+    let begun =
+        events.iter().find_map(|e| if let Event::Started { steps, device, .. } = e { Some((*steps, device.as_str())) } else { None });
+    let (steps, device) = begun.unwrap_or_default();
+    ui.expect(steps);
+    let here = ready.place().name();
+    if !device.is_empty() && device != here {
+        ui.warn(&format!("begun on {device}, and goes on on {here}: from here on its bits are not those of a run that stayed there"));
+    }
 
     // Do.
     let abort = stop::hear();
@@ -203,7 +209,7 @@ pub fn fitted(
     threads: usize,
     ui: &mut Ui,
 ) -> Result<Recipe, Fault> {
-    let free = memory::free();
+    let free = place::free(recipe)?;
     settle(recipe, &flow::foresee(recipe, folder, run, material, threads, free)?, free, ui)
 }
 

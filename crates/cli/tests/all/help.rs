@@ -6,7 +6,7 @@ use crate::bench::Bench;
 fn every_command_explains_itself_with_an_example() {
     let bench = Bench::new();
     let all = bench.ok(&["--help"]);
-    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "export", "pull", "recipe", "plan", "track"] {
+    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "export", "pull", "recipe", "plan", "track", "doctor"] {
         assert!(all.contains(&format!("  {command} ")), "{all}");
         let help = bench.ok(&[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  tunesmith {command}")), "{help}");

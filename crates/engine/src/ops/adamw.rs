@@ -8,6 +8,8 @@
 //! Rounds     f32; bias corrections in f64. Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
 //! Moves      reads p, g, m, v, writes p, m, v: 7 * n * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};
@@ -28,22 +30,29 @@ pub struct Settings {
     pub weight_decay: f64,
 }
 
+impl Settings {
+    /// What step `t` multiplies with.
+    fn rates(&self, lr: f64, t: u64, clip: f64) -> Rates {
+        let power = t.min(i32::MAX as u64) as i32;
+        Rates {
+            // Rounded as 1 - b: with b itself rounded, 1 - 0.999 would be off by 1e-5 and v with it.
+            new1: (1.0 - self.beta1) as f32,
+            new2: (1.0 - self.beta2) as f32,
+            step: (lr / (1.0 - self.beta1.powi(power))) as f32,
+            root: (1.0 / (1.0 - self.beta2.powi(power)).sqrt()) as f32,
+            eps: self.eps as f32,
+            keep: (1.0 - lr * self.weight_decay) as f32,
+            clip: clip as f32,
+        }
+    }
+}
+
 /// One step: `t` counts from 1, `clip` multiplies the gradient.
 #[allow(clippy::too_many_arguments)]
 pub fn step(cx: &Cx, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], s: &Settings, lr: f64, t: u64, clip: f64) {
     let n = p.len();
     assert!(m.len() == n && v.len() == n && g.len() == n && t > 0);
-    let power = t.min(i32::MAX as u64) as i32;
-    let rates = Rates {
-        // Rounded as 1 - b: with b itself rounded, 1 - 0.999 would be off by 1e-5 and v with it.
-        new1: (1.0 - s.beta1) as f32,
-        new2: (1.0 - s.beta2) as f32,
-        step: (lr / (1.0 - s.beta1.powi(power))) as f32,
-        root: (1.0 / (1.0 - s.beta2.powi(power)).sqrt()) as f32,
-        eps: s.eps as f32,
-        keep: (1.0 - lr * s.weight_decay) as f32,
-        clip: clip as f32,
-    };
+    let rates = s.rates(lr, t, clip);
     let (p, m, v) = (Shared::new(p), Shared::new(m), Shared::new(v));
     for_rows(cx, n, BLOCK, |at, len| {
         // SAFETY: each task has its own elements.

@@ -20,6 +20,7 @@ use crate::layout::Layout;
 use std::cell::RefCell;
 
 mod decode;
+pub mod gpu;
 pub use decode::{Tail, decode};
 
 /// Queries that one task does: what they see is packed once for all of them.

@@ -7,6 +7,8 @@
 //! Rounds     f32.
 //! Moves      forward reads and writes y, backward reads dy: 3 * rows * width * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::columns::add_sums;
 use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;

@@ -7,6 +7,8 @@
 //! Rounds     exponentials in f32, their sum in f32 over sixteen lanes per 1,024 and in f64 across, losses in f64.
 //! Moves      reads x three times (maximum, sum, gradient), writes it twice: 5 * rows * vocab * 4 bytes at most.
 
+pub mod gpu;
+
 use crate::cpu::lanes::per_level;
 use crate::cpu::math::{LANES, exp, fold, max};
 use crate::cpu::shared::Shared;

@@ -12,6 +12,8 @@
 //! 2018) over low half + column * golden ratio, and once more after the high half was joined, so that two rows whose low
 //! halves are near each other do not share a shifted mask. The element is dropped where these bits are below p * 2^32.
 
+pub mod gpu;
+
 use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};
@@ -106,7 +108,8 @@ fn mix_half(x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-fn mix(z: u64) -> u64 {
+/// Scatters 64 bits over 64 bits.
+pub(in crate::ops) fn mix(z: u64) -> u64 {
     let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -8,6 +8,8 @@
 //! Rounds     f32.
 //! Moves      forward 2, backward 3 times rows * width * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_each, for_rows};
 

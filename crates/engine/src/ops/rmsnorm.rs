@@ -11,6 +11,8 @@
 //!            rows in blocks of 256 that are added in order.
 //! Moves      forward reads x, writes y: 2 * rows * width * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::columns::add_sums;
 use crate::cpu::lanes::per_level;
 use crate::cpu::math::sum;

@@ -10,6 +10,8 @@
 //! Rounds     angles, cos and sin in f64, stored as f32; the turn in f32.
 //! Moves      reads and writes x: 2 * rows * heads * rotary * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};

@@ -8,6 +8,8 @@
 //! Rounds     everything in f32.
 //! Moves      forward reads g, u, writes h: 3 * n * 4 bytes; backward reads and writes three: 6 * n * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::lanes::per_level;
 use crate::cpu::math::{LANES, exp, fold};
 use crate::cpu::shared::Shared;

@@ -4,5 +4,7 @@ mod again;
 mod cases;
 mod float64;
 mod generate;
+mod gpu;
 mod matrix;
 mod parity;
+mod rounded;

@@ -17,29 +17,35 @@ use std::path::{Path, PathBuf};
 const MOST: f64 = 1e-4;
 
 #[derive(serde::Deserialize)]
-struct Cell {
-    family: String,
-    method: String,
+pub struct Cell {
+    pub family: String,
+    pub method: String,
     model: String,
     adapter: Option<String>,
     objective: String,
     aux: f64,
     gradients: usize,
-    loss: f64,
+    pub loss: f64,
 }
 
 impl Cell {
-    fn is_coded(&self) -> bool {
+    /// The folder or file of its model.
+    pub fn model(&self) -> PathBuf {
+        root().join(&self.model)
+    }
+
+    /// Whether its matrices are quantised.
+    pub fn is_coded(&self) -> bool {
         ["nf4", "int8", "gguf"].iter().any(|kind| self.method.starts_with(kind))
     }
 
-    fn is_dpo(&self) -> bool {
+    pub fn is_dpo(&self) -> bool {
         self.objective == "dpo"
     }
 }
 
 #[derive(serde::Deserialize)]
-struct Pair {
+pub struct Pair {
     prompt: Vec<u32>,
     chosen: Vec<u32>,
     rejected: Vec<u32>,
@@ -60,10 +66,12 @@ struct Pairs {
 }
 
 /// A cell's model, what is trained of it, and its truth.
-struct Open {
+pub struct Open {
     cx: Cx,
-    weights: Weights,
-    trained: Adapter,
+    /// The model's folder or file.
+    pub model: PathBuf,
+    pub weights: Weights,
+    pub trained: Adapter,
     truth: File,
     aux: f64,
     /// Layers that are computed again for the backward pass.
@@ -71,38 +79,42 @@ struct Open {
 }
 
 /// What a run of a cell gave.
-struct Found {
-    loss: f64,
-    grads: Vec<f32>,
+pub struct Found {
+    pub loss: f64,
+    pub grads: Vec<f32>,
 }
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/matrix")
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_json::from_slice(&std::fs::read(path).expect("fixture")).expect("fixture")
 }
 
-fn open(cell: &Cell) -> Open {
+pub fn open(cell: &Cell) -> Open {
+    open_with(cell, cell.model(), if cell.is_coded() { Hold::Stored } else { Hold::F32 })
+}
+
+/// As [`open`], with another model in place of the cell's, and its matrices held so.
+pub fn open_with(cell: &Cell, model: PathBuf, hold: Hold) -> Open {
     let cx = Cx::new(1).expect("threads"); // that threads change no bit is judged elsewhere
-    let model = root().join(&cell.model);
     let dims = Dims::of(&formats::ModelConfig::open(&model).expect("config")).expect("dims");
     let files = formats::Weights::open(&model).expect("files");
     let (weights, trained) = match &cell.adapter {
         None => (Weights::none(&dims), Adapter::of_model(&dims, &files, &mut |_, _| {}).expect("weights")),
         Some(folder) => (
             // What is quantised on disk stays so, and is decoded product by product.
-            Weights::load(&cx, &files, &dims, if cell.is_coded() { Hold::Stored } else { Hold::F32 }, &mut |_, _| {}).expect("weights"),
+            Weights::load(&cx, &files, &dims, hold, &mut |_, _| {}).expect("weights"),
             Adapter::load(&dims, &root().join(folder)).expect("adapter"),
         ),
     };
     let truth = File::open(&root().join(&cell.family).join(format!("{}.safetensors", cell.method))).expect("truth");
-    Open { cx, weights, trained, truth, aux: cell.aux, recompute: 0 }
+    Open { cx, model, weights, trained, truth, aux: cell.aux, recompute: 0 }
 }
 
 impl Open {
-    fn rules(&self, sharing: Sharing) -> Rules {
+    pub fn rules(&self, sharing: Sharing) -> Rules {
         Rules { sharing, long_from: self.weights.dims.long_from() }
     }
 
@@ -112,7 +124,7 @@ impl Open {
     }
 
     /// A step of micro-batches of `size` examples each.
-    fn supervised(&self, examples: &[Sequence], size: usize, sharing: Sharing) -> Found {
+    pub fn supervised(&self, examples: &[Sequence], size: usize, sharing: Sharing) -> Found {
         let supervised: usize = examples.iter().map(Sequence::supervised).sum();
         let scale = Scale { tokens: 1.0 / supervised as f64, examples: 1.0 / examples.len() as f64 };
         let mut found = Found { loss: 0.0, grads: vec![0f32; self.trained.params.len()] };
@@ -156,18 +168,18 @@ impl Open {
     }
 
     /// The tensor of `grads` that is furthest from `truth`, and how far.
-    fn worst(&self, grads: &[f32], truth: impl Fn(&Trained) -> Vec<f32>) -> Far {
+    pub fn worst(&self, grads: &[f32], truth: impl Fn(&Trained) -> Vec<f32>) -> Far {
         let far = |t: &Trained| (relative(&t.read(grads), &truth(t)), t.name.clone());
         self.trained.places.tensors().iter().map(far).fold(NEAR, worse)
     }
 
-    fn worst_of_truth(&self, grads: &[f32]) -> Far {
+    pub fn worst_of_truth(&self, grads: &[f32]) -> Far {
         self.worst(grads, |t| values(&self.truth, &format!("grad.{}", t.name)))
     }
 }
 
 /// A relative error, and where it was found.
-type Far = (f64, String);
+pub type Far = (f64, String);
 
 const NEAR: Far = (0.0, String::new());
 
@@ -198,7 +210,7 @@ fn judge(cell: &Cell) -> Far {
     if cell.is_dpo() { worst } else { worse(worst, (relative(&c.logits(&examples), &values(&c.truth, "logits")), "logits".into())) }
 }
 
-fn sequences_of(cell: &Cell) -> (Batch, Vec<Pair>) {
+pub fn sequences_of(cell: &Cell) -> (Batch, Vec<Pair>) {
     let path = root().join(&cell.family).join("batch.json");
     (read(&path), read::<Pairs>(&path).pairs)
 }

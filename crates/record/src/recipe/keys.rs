@@ -347,6 +347,12 @@ pub(super) const KEYS: &[Key] = &[
         |r| word(PRECISIONS, r.train.precision),
         |r, v| put(&mut r.train.precision, v.choice(PRECISIONS)),
     ),
+    bits(
+        "train.device",
+        "an NVIDIA GPU where there is one, else the CPU; cpu or cuda says which. A GPU always trains in bf16",
+        |r| word(DEVICES, r.train.device),
+        |r, v| put(&mut r.train.device, v.choice(DEVICES)),
+    ),
     free(
         "train.recompute",
         "layers are computed a second time only where memory would not do; the same bits either way. all, or a number of layers, fits more",

@@ -142,6 +142,7 @@ pub struct Train {
     pub seed: u64,
     pub share_prefix: bool,
     pub precision: Precision,
+    pub device: Device,
     pub recompute: Recompute,
     /// Factor of the load-balancing loss of a model with experts; 0: without.
     pub router_loss: f64,
@@ -187,6 +188,16 @@ pub enum OnSpike {
     Rewind,
     /// It counts like any other; what is no number is skipped even so.
     Keep,
+}
+
+/// Where a run is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The first GPU where there is one and the recipe runs on it, else the CPU; a run's own recipe names the one that it was.
+    Auto,
+    Cpu,
+    /// An NVIDIA GPU: activations and frozen weights in bfloat16.
+    Cuda,
 }
 
 /// In what the products with frozen weights are computed; all else is float32.
@@ -304,6 +315,7 @@ impl Default for Recipe {
                 seed: 42,
                 share_prefix: true,
                 precision: Precision::F32,
+                device: Device::Auto,
                 recompute: Recompute::Auto,
                 router_loss: 0.0,
                 validate_every: 0,

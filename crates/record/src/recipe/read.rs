@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::value::{Refusal, Value};
-use super::{Method, Objective, OnSpike, OverLong, Precision, Recompute, Schedule, Storage, Targets};
+use super::{Device, Method, Objective, OnSpike, OverLong, Precision, Recompute, Schedule, Storage, Targets};
 
 pub(super) const SCHEDULES: &[(&str, Schedule)] =
     &[("cosine", Schedule::Cosine), ("linear", Schedule::Linear), ("constant", Schedule::Constant)];
 pub(super) const PRECISIONS: &[(&str, Precision)] = &[("auto", Precision::Auto), ("f32", Precision::F32), ("bf16", Precision::Bf16)];
+pub(super) const DEVICES: &[(&str, Device)] = &[("auto", Device::Auto), ("cpu", Device::Cpu), ("cuda", Device::Cuda)];
 pub(super) const RECOMPUTE: &[(&str, Recompute)] = &[("auto", Recompute::Auto), ("none", Recompute::None), ("all", Recompute::All)];
 pub(super) const OVER_LONG: &[(&str, OverLong)] = &[("refuse", OverLong::Refuse), ("drop", OverLong::Drop)];
 pub(super) const STORAGES: &[(&str, Storage)] =

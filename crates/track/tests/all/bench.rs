@@ -98,6 +98,7 @@ pub fn started(steps: u64) -> Event {
         steps,
         parameters: 99,
         threads: 2,
+        device: "cpu".into(),
     }
 }
 
@@ -114,6 +115,7 @@ pub fn step(step: u64, step_ms: f64) -> Event {
         computed_tokens: 400,
         unshared_tokens: 900,
         step_ms,
+        light: None,
     }
 }
 

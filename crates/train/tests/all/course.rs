@@ -60,7 +60,7 @@ impl Bench {
                 abort.store(step == stop_at, Ordering::Relaxed);
             }
         };
-        train::run(&self.cx, &self.weights, adapter, &case.recipe, run, &ABOUT, start, &abort, &mut see)
+        train::run(train::Place::Cpu(&self.cx, &self.weights), adapter, &case.recipe, run, &ABOUT, start, &abort, &mut see)
     }
 
     fn go(&self, case: &Case, run: &RunFolder, start: Start, stop_at: Option<u64>) -> End {

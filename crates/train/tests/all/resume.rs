@@ -63,7 +63,7 @@ impl Bench {
                 abort.store(Some(*step) == stop_at, Ordering::Relaxed);
             }
         };
-        train::run(&self.cx, &self.weights, adapter, recipe, run, &ABOUT, start, &abort, &mut see).expect("runs")
+        train::run(train::Place::Cpu(&self.cx, &self.weights), adapter, recipe, run, &ABOUT, start, &abort, &mut see).expect("runs")
     }
 }
 
@@ -168,8 +168,9 @@ fn a_checkpoint_of_other_data_is_refused() {
     record::pack::write(&run.pack(), &record::Meta { vocab: 96, ..Default::default() }, &changed).expect("pack");
     let config = model::adapter::AdapterConfig::new(4, 8.0, model::adapter::Targets::AllLinear);
     let adapter = Adapter::new(&b.weights.dims, config, 1).expect("adapter");
-    let error = train::run(&b.cx, &b.weights, adapter, &recipe(), &run, &ABOUT, Start::Resume, &Abort::new(false), &mut |_| {})
-        .expect_err("refused");
+    let error =
+        train::run(train::Place::Cpu(&b.cx, &b.weights), adapter, &recipe(), &run, &ABOUT, Start::Resume, &Abort::new(false), &mut |_| {})
+            .expect_err("refused");
     assert!(error.to_string().contains("the checkpoint belongs to other data"), "{error}");
 }
 
@@ -182,7 +183,7 @@ fn nothing_to_learn_and_a_foreign_vocabulary_are_refused_before_the_first_step()
         let config = model::adapter::AdapterConfig::new(4, 8.0, model::adapter::Targets::AllLinear);
         let adapter = Adapter::new(&b.weights.dims, config, 1).expect("adapter");
         let recipe = recipe();
-        train::run(&b.cx, &b.weights, adapter, &recipe, &run, &ABOUT, Start::Fresh, &Abort::new(false), &mut |_| {})
+        train::run(train::Place::Cpu(&b.cx, &b.weights), adapter, &recipe, &run, &ABOUT, Start::Fresh, &Abort::new(false), &mut |_| {})
             .expect_err("refused")
             .to_string()
     };

@@ -1,5 +1,7 @@
 //! Judges of AdamW: twenty steps against the formulas of the file's header in f64, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, Truth, alike, must_catch, wide};

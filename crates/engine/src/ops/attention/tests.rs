@@ -63,11 +63,11 @@ mod reference {
         all
     }
 
-    /// Probabilities of one query and head, the logarithm of their sum, and the size of their relative error.
+    /// Probabilities of one query and head, the logarithm of their sum, and the largest sum of magnitudes in a score.
     struct Seen {
         p: Vec<f64>,
         log_sum: f64,
-        doubt: f64,
+        magnitude: f64,
     }
 
     fn head_of(data: &[f64], row: usize, heads: usize, head: usize, hd: usize) -> &[f64] {
@@ -81,22 +81,23 @@ mod reference {
         let magnitude = |r: usize| scale * q.iter().zip(key(r)).map(|(a, b)| (a * b).abs()).sum::<f64>();
         let top = rows.iter().fold(f64::NEG_INFINITY, |m, &r| m.max(score(r)));
         let sum: f64 = rows.iter().map(|&r| (score(r) - top).exp()).sum();
-        // An error of a score is a relative error of its probability: eps times the score's own terms.
-        let doubt = 1.0 + rows.iter().fold(0f64, |m, &r| m.max(magnitude(r)));
-        Seen { p: rows.iter().map(|&r| (score(r) - top).exp() / sum).collect(), log_sum: top + sum.ln(), doubt }
+        let magnitude = rows.iter().fold(0f64, |m, &r| m.max(magnitude(r)));
+        Seen { p: rows.iter().map(|&r| (score(r) - top).exp() / sum).collect(), log_sum: top + sum.ln(), magnitude }
     }
 
-    /// o (queries, heads, head_dim) and l (queries, heads), in the order of the queries.
-    pub fn forward(q: &[f64], k: &[f64], v: &[f64], queries: &[Query], d: Dims) -> (Truth, Truth) {
+    /// o (queries, heads, head_dim) and l (queries, heads), in the order of the queries. What products take was rounded by `unit`
+    /// eps; an error of a score is a relative error of its probability: eps times the score's own terms, whatever the unit.
+    pub fn forward(q: &[f64], k: &[f64], v: &[f64], queries: &[Query], d: Dims, unit: f64) -> (Truth, Truth) {
         let (mut o, mut l) = (Truth::new(), Truth::new());
         for (row, rows) in queries {
             for head in 0..d.heads {
                 let kv = head / (d.heads / d.kv_heads);
                 let s = see(head_of(q, *row, d.heads, head, d.head_dim), k, rows, d, kv);
-                l.push(s.log_sum, s.doubt + (rows.len() as f64).ln());
+                let doubt = 1.0 + s.magnitude / unit;
+                l.push(s.log_sum, 1.0 + s.magnitude + (rows.len() as f64).ln());
                 for i in 0..d.head_dim {
                     let terms = || rows.iter().zip(&s.p).map(|(&r, p)| p * head_of(v, r, d.kv_heads, kv, d.head_dim)[i]);
-                    o.push(terms().sum(), s.doubt * terms().map(f64::abs).sum::<f64>());
+                    o.push(terms().sum(), doubt * terms().map(f64::abs).sum::<f64>());
                 }
             }
         }
@@ -104,7 +105,7 @@ mod reference {
     }
 
     /// dq, dk, dv of all rows; rows without a query have dq 0.
-    pub fn backward(d_o: &[f64], q: &[f64], k: &[f64], v: &[f64], queries: &[Query], d: Dims) -> [Truth; 3] {
+    pub fn backward(d_o: &[f64], (q, k, v): (&[f64], &[f64], &[f64]), queries: &[Query], d: Dims, unit: f64) -> [Truth; 3] {
         let (hd, scale) = (d.head_dim, f64::from(d.scale));
         let (mut dq, mut dk, mut dv) = (Truth::zeros(q.len()), Truth::zeros(k.len()), Truth::zeros(v.len()));
         for (row, rows) in queries {
@@ -116,14 +117,15 @@ mod reference {
                 let absolute = |r: usize| grad.iter().zip(value(r)).map(|(a, b)| (a * b).abs()).sum::<f64>();
                 let drop: f64 = rows.iter().zip(&s.p).map(|(&r, p)| p * dot(grad, value(r))).sum();
                 let drop_size: f64 = rows.iter().zip(&s.p).map(|(&r, p)| p * absolute(r)).sum();
+                let doubt = 1.0 + s.magnitude / unit;
                 for (&r, p) in rows.iter().zip(&s.p) {
                     let ds = scale * p * (dot(grad, value(r)) - drop);
-                    let size = scale * p * s.doubt * (absolute(r) + drop_size);
+                    let size = scale * p * doubt * (absolute(r) + drop_size);
                     for i in 0..hd {
                         let (at_q, at_k) = ((row * d.heads + head) * hd + i, (r * d.kv_heads + kv) * hd + i);
                         dq.add(at_q, ds * k[at_k], size * k[at_k].abs());
                         dk.add(at_k, ds * query[i], size * query[i].abs());
-                        dv.add(at_k, p * grad[i], p * s.doubt * grad[i].abs());
+                        dv.add(at_k, p * grad[i], p * doubt * grad[i].abs());
                     }
                 }
             }
@@ -155,10 +157,15 @@ impl Inputs {
     }
 
     fn truth(&self) -> [Truth; 5] {
+        self.truth_in(1.0)
+    }
+
+    /// Products of numbers that were rounded by `unit` eps.
+    fn truth_in(&self, unit: f64) -> [Truth; 5] {
         let (q, k, v) = (wide(&self.q), wide(&self.k), wide(&self.v));
         let queries = reference::queries(&self.layout, self.d.window);
-        let (o, l) = reference::forward(&q, &k, &v, &queries, self.d);
-        let [dq, dk, dv] = reference::backward(&wide(&self.d_o), &q, &k, &v, &queries, self.d);
+        let (o, l) = reference::forward(&q, &k, &v, &queries, self.d, unit);
+        let [dq, dk, dv] = reference::backward(&wide(&self.d_o), (&q, &k, &v), &queries, self.d, unit);
         [o, l, dq, dk, dv]
     }
 }
@@ -220,9 +227,9 @@ fn reference_backward_is_the_derivative() {
         let queries = reference::queries(&layout, window);
         let inputs = [random.doubles(n * d.q_width()), random.doubles(n * d.kv_width()), random.doubles(n * d.kv_width())];
         let cotangent = random.doubles(n * d.q_width());
-        let gradients = reference::backward(&cotangent, &inputs[0], &inputs[1], &inputs[2], &queries, d).map(|t| t.values);
+        let gradients = reference::backward(&cotangent, (&inputs[0], &inputs[1], &inputs[2]), &queries, d, 1.0).map(|t| t.values);
         gradient::check(&mut random, &inputs, &gradients, |v| {
-            dot(&reference::forward(&v[0], &v[1], &v[2], &queries, d).0.values, &cotangent)
+            dot(&reference::forward(&v[0], &v[1], &v[2], &queries, d, 1.0).0.values, &cotangent)
         })
         .unwrap();
     }
@@ -242,10 +249,8 @@ fn agrees_with_reference() {
     j.finish();
 }
 
-#[test]
-fn large_and_tiny_scores() {
-    let contexts = contexts();
-    let mut j = Judge::new("attention", BOUND);
+fn large_and_tiny() -> Vec<Inputs> {
+    let mut all = Vec::new();
     for (seed, size) in [(821, 1e4), (822, 1e-20), (823, 30.0)] {
         let mut i = Inputs::new(seed, layout(SHARED), dims(3, 1, 16, None), size);
         // A row of zeros of each: a uniform softmax, a key that none prefers.
@@ -253,6 +258,16 @@ fn large_and_tiny_scores() {
             i.q[row * 48..][..48].fill(0.0);
             i.k[(row + 1) * 16..][..16].fill(0.0);
         }
+        all.push(i);
+    }
+    all
+}
+
+#[test]
+fn large_and_tiny_scores() {
+    let contexts = contexts();
+    let mut j = Judge::new("attention", BOUND);
+    for i in large_and_tiny() {
         let truth = i.truth();
         for cx in &contexts {
             judge(&mut j, cx, &i, &truth, &forward, &backward).unwrap();
@@ -316,7 +331,7 @@ fn cached_segments_are_seen_and_ask_nothing() {
         tree.push(1, Some(branch));
         let i = Inputs::new(841, tree, dims(6, 2, 16, window), 1.0);
         let queries = reference::queries(&i.layout, window);
-        let (o_truth, l_truth) = reference::forward(&wide(&i.q), &wide(&i.k), &wide(&i.v), &queries, i.d);
+        let (o_truth, l_truth) = reference::forward(&wide(&i.q), &wide(&i.k), &wide(&i.v), &queries, i.d, 1.0);
         for cx in contexts() {
             let (mut o, mut l) = (Guarded::<f32>::unwritten(i.q.len()), Guarded::<f32>::unwritten(i.layout.tokens() * 6));
             forward(&cx, &mut o, &mut l, &i.q, &i.k, &i.v, &i.layout, i.d);
@@ -357,7 +372,7 @@ fn decoding_agrees_with_reference() {
             k[row * d.kv_width()..][..d.kv_width()].fill(f32::NAN);
             v[row * d.kv_width()..][..d.kv_width()].fill(f32::NAN);
         }
-        let (truth, _) = reference::forward(&wide(&q), &wide(&k), &wide(&v), &queries, d);
+        let (truth, _) = reference::forward(&wide(&q), &wide(&k), &wide(&v), &queries, d, 1.0);
         for cx in contexts() {
             let mut o = Guarded::unwritten(q.len());
             decode(&cx, &mut o, &q, &k, &v, prefix, &tails, d);
@@ -439,3 +454,5 @@ fn judge_catches_planted_bugs() {
     };
     must_catch("a branch hangs on its grandparent", verdict(cousin, &backward));
 }
+
+mod gpu;

@@ -1,5 +1,7 @@
 //! Judges of dropout: a reference in f64 with its own arithmetic of the mask, statistics of the mask, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, alike, dot, gradient, must_catch, same_bits, wide};

@@ -1,5 +1,7 @@
 //! Judges of the embedding: a reference in f64 as a product with a matrix of ones and zeros, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, alike, dot, gradient, must_catch, wide};

@@ -1,0 +1,101 @@
+//! Where a recipe is trained: a GPU where there is one that it runs on, else the CPU.
+
+use crate::Error;
+use engine::cuda::Gpu;
+use record::Recipe;
+use record::recipe::{Device, Method, Precision, Storage};
+use std::sync::Arc;
+
+/// What was chosen, and what is to be said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// The CPU, as the recipe wants it or because there is no driver of a GPU.
+    Cpu,
+    /// The CPU although there is a GPU: why.
+    NotGpu(String),
+    /// This GPU; in bf16 although the recipe says f32, where `rounded`.
+    Gpu {
+        /// As its driver calls it.
+        name: String,
+        /// Whether the recipe wanted float32.
+        rounded: bool,
+    },
+}
+
+/// Settles `train.device`, and with it `train.precision` on a GPU.
+pub(crate) fn choose(recipe: &mut Recipe) -> Choice {
+    let wanted = recipe.train.device;
+    if wanted == Device::Cpu {
+        return Choice::Cpu;
+    }
+    let found = if wanted == Device::Auto { found(recipe) } else { Ok(None) };
+    match found {
+        Err(choice) => {
+            recipe.train.device = Device::Cpu;
+            choice
+        }
+        Ok(gpu) => {
+            let rounded = recipe.train.precision == Precision::F32;
+            (recipe.train.device, recipe.train.precision) = (Device::Cuda, Precision::Bf16);
+            Choice::Gpu { name: gpu.map_or_else(String::new, |gpu| gpu.about().name.clone()), rounded }
+        }
+    }
+}
+
+/// The GPU that a recipe which leaves the choice is trained on.
+fn found(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Choice> {
+    if !Gpu::count().is_ok_and(|n| n > 0) {
+        return Err(Choice::Cpu);
+    }
+    if let Some(what) = not_there(recipe) {
+        return Err(Choice::NotGpu(format!("{what} does not run there yet")));
+    }
+    Gpu::open(0).map(Some).map_err(|e| Choice::NotGpu(e.to_string()))
+}
+
+/// What of a recipe does not run on a GPU.
+fn not_there(recipe: &Recipe) -> Option<&'static str> {
+    match recipe.train.method {
+        Method::Dora => return Some("train.method = \"dora\""),
+        Method::Full => return Some("train.method = \"full\""),
+        Method::Lora => {}
+    }
+    if recipe.adapter.dropout > 0.0 {
+        Some("adapter.dropout")
+    } else if !recipe.adapter.modules_to_save.is_empty() {
+        Some("adapter.modules_to_save")
+    } else if recipe.model.storage == Storage::Stored {
+        Some("model.storage = \"stored\"")
+    } else {
+        None
+    }
+}
+
+/// The GPU of a settled recipe, if it is trained on one.
+///
+/// # Errors
+/// What is missing.
+pub fn gpu(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Error> {
+    match recipe.train.device {
+        Device::Cuda => match not_there(recipe) {
+            None => Ok(Some(Gpu::open(0).map_err(model::Error::Gpu)?)),
+            Some(what) => Err(Error::Model(model::Error::Unsupported {
+                what: format!("{what} on a GPU"),
+                found: "train.device = \"cuda\"".into(),
+                supported: "LoRA without dropout; storage full, nf4, int8".into(),
+            })),
+        },
+        Device::Auto | Device::Cpu => Ok(None),
+    }
+}
+
+/// Bytes that a run can have on the GPU of a settled recipe; none of one that is trained on the CPU.
+///
+/// # Errors
+/// As [`gpu`], or a device that does not answer.
+pub fn gpu_free(recipe: &Recipe) -> Result<Option<u64>, Error> {
+    let Some(gpu) = gpu(recipe)? else { return Ok(None) };
+    // The plan counts what having the device open has taken already.
+    let (free, _) = gpu.memory().map_err(model::Error::Gpu)?;
+    Ok(Some((free + engine::cuda::CONTEXT + engine::cuda::product::WORKSPACE) as u64))
+}
