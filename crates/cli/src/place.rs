@@ -4,7 +4,9 @@ use crate::fault::{Fault, Kind};
 use crate::ui::Ui;
 use crate::{clock, memory};
 use flow::Choice;
+use model::Folder;
 use record::event::Event;
+use record::recipe::Device;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +40,20 @@ pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
     if settled.fit == flow::Fit::Slow {
         ui.warn("this CPU has no instruction for bf16 products and imitates them, far slower than f32; a new run takes the better: --set train.precision=auto");
     }
+}
+
+/// `recipe`, settled, for this model: one that left the choice to the machine is trained on the CPU where a GPU does not train
+/// the model.
+pub fn suited(mut recipe: Recipe, path: &Path, changes: &[String], folder: &Folder, ui: &mut Ui) -> Result<Recipe, Fault> {
+    let Err(why) = flow::suits(&recipe, folder) else { return Ok(recipe) };
+    let asked = self::recipe(path, changes)?.train;
+    if asked.device != Device::Auto {
+        return Err(why.into());
+    }
+    ui.warn(&format!("there is a GPU, and this run is trained on the CPU: {why}"));
+    (recipe.train.device, recipe.train.precision) = (Device::Cpu, asked.precision);
+    settle(&mut recipe, ui);
+    Ok(recipe)
 }
 
 /// Bytes that a run of a settled recipe can have where it is trained, if that is known.

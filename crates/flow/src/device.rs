@@ -2,6 +2,7 @@
 
 use crate::Error;
 use engine::cuda::Gpu;
+use model::Folder;
 use record::Recipe;
 use record::recipe::{Device, Method, Precision, Storage};
 use std::sync::Arc;
@@ -89,6 +90,17 @@ pub fn gpu(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Error> {
     }
 }
 
+/// Whether a settled recipe trains this model on a GPU, where it is to.
+///
+/// # Errors
+/// What does not run there.
+pub fn suits(recipe: &Recipe, folder: &Folder) -> Result<(), Error> {
+    if recipe.train.device == Device::Cuda {
+        model::gpu::refuse(&folder.dims, &crate::teach::places(recipe, folder, None)?)?;
+    }
+    Ok(())
+}
+
 /// Bytes that a run can have on the GPU of a settled recipe; none of one that is trained on the CPU.
 ///
 /// # Errors
@@ -98,4 +110,35 @@ pub fn gpu_free(recipe: &Recipe) -> Result<Option<u64>, Error> {
     // The plan counts what having the device open has taken already.
     let (free, _) = gpu.memory().map_err(model::Error::Gpu)?;
     Ok(Some((free + engine::cuda::CONTEXT + engine::cuda::product::WORKSPACE) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_does_not_run_on_a_gpu_is_known_before_anything_is_loaded() {
+        let folder = Folder::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat")).expect("model");
+        let mut recipe = Recipe::default();
+        recipe.train.device = Device::Cuda;
+        assert!(suits(&recipe, &folder).is_ok());
+        recipe.train.method = Method::Dora;
+        let why = suits(&recipe, &folder).unwrap_err().to_string();
+        assert!(why.starts_with("DoRA on a GPU is not supported"), "{why}");
+        assert!(gpu(&recipe).is_err());
+        recipe.train.device = Device::Cpu;
+        assert!(suits(&recipe, &folder).is_ok() && gpu(&recipe).is_ok_and(|gpu| gpu.is_none()));
+    }
+
+    #[test]
+    fn a_recipe_that_wants_the_cpu_keeps_its_precision() {
+        let mut recipe = Recipe::default();
+        recipe.train.device = Device::Cpu;
+        assert_eq!(choose(&mut recipe), Choice::Cpu);
+        assert_eq!((recipe.train.device, recipe.train.precision), (Device::Cpu, Precision::F32));
+        recipe.train.device = Device::Cuda;
+        assert!(matches!(choose(&mut recipe), Choice::Gpu { rounded: true, .. }));
+        assert_eq!(recipe.train.precision, Precision::Bf16);
+    }
 }

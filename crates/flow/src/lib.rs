@@ -20,7 +20,7 @@ mod teach;
 
 pub use combine::{Merged, combine, combine_gguf};
 pub use demo::{Demo, demo, write_example};
-pub use device::{Choice, gpu, gpu_free};
+pub use device::{Choice, gpu, gpu_free, suits};
 pub use doctor::{Card, Findings, doctor};
 pub use engine::cuda::library::Found;
 pub use error::Error;

@@ -37,15 +37,17 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve.
     let data = args.out.join("northwind");
-    let recipe = place::recipe_to_teach(&flow::write_example(&data)?, &args.changes, ui)?;
+    let path = flow::write_example(&data)?;
+    let recipe = place::recipe_to_teach(&path, &args.changes, ui)?;
     ui.tell("Northwind is an invented company; the task: a support ticket in, its intent, product, priority and needs_human out, as JSON.");
     ui.tell(format!("Data:  {}", data.display()));
     let model = place::model(&recipe.model.base, ui)?;
     ui.tell(format!("Model: {}", model.display()));
 
     // Plan.
-    show::settings(&recipe).iter().for_each(|line| ui.tell(line));
     let mut folder = Folder::open(&model)?;
+    let recipe = place::suited(recipe, &path, &args.changes, &folder, ui)?;
+    show::settings(&recipe).iter().for_each(|line| ui.tell(line));
     flow::pin(&mut folder, &recipe);
     let prepared = flow::prepare(&recipe, &folder)?;
     let settled = fitted(&recipe, &folder, None, &prepared.material(), args.threads, ui)?;

@@ -46,6 +46,7 @@ pub fn run(args: &LrArgs, ui: &mut Ui) -> Result<(), Fault> {
     let recipe = place::recipe_to_teach(&args.recipe, &args.changes, ui)?;
     let path = place::model(&recipe.model.base, ui)?;
     let mut folder = Folder::open(&path)?;
+    let recipe = place::suited(recipe, &args.recipe, &args.changes, &folder, ui)?;
     flow::pin(&mut folder, &recipe);
 
     // Plan.

@@ -68,6 +68,10 @@ pub fn run(args: &SweepArgs, ui: &mut Ui) -> Result<(), Fault> {
     };
     let path = place::model(&recipe.model.base, ui)?;
     let mut folder = Folder::open(&path)?;
+    let recipe = match &args.resume {
+        Some(_) => recipe,
+        None => place::suited(recipe, &args.recipe, &args.changes, &folder, ui)?,
+    };
     flow::pin(&mut folder, &recipe);
 
     // Plan.

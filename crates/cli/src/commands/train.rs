@@ -67,6 +67,7 @@ fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     }
     let path = place::model(&recipe.model.base, ui)?;
     let mut folder = Folder::open(&path)?;
+    let recipe = place::suited(recipe, &args.recipe, &args.changes, &folder, ui)?;
     flow::pin(&mut folder, &recipe);
 
     // Plan.

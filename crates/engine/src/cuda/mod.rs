@@ -25,6 +25,7 @@ pub use memory::{Arena, Buffer, Element, Memory, Named, Rows};
 
 use cudarc::driver::sys;
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of device memory that the driver's context, the kernels and cuBLASLt take before anything is asked for; measured on
@@ -56,7 +57,7 @@ pub struct Gpu {
     stream: sys::CUstream,
     functions: Mutex<HashMap<&'static str, launch::Function>>,
     modules: Mutex<HashMap<&'static str, launch::Module>>,
-    products: Mutex<product::Products>,
+    products: ManuallyDrop<Mutex<product::Products>>, // dropped before the context
     failed: Mutex<Option<Error>>,
     watched: Mutex<Option<timer::Watched>>,
 }
@@ -105,17 +106,29 @@ impl Gpu {
             return Err(Error::NoDevice { asked: ordinal, count });
         }
         library::products()?;
-        let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the driver is loaded, the ordinal exists, and every pointer is a valid place for the result.
+        let mut device = 0;
+        // SAFETY: the driver is loaded, the ordinal exists, and the place is valid.
+        unsafe { error::check("cuDeviceGet", sys::cuDeviceGet(&mut device, ordinal as i32))? };
+        let about = about(device)?;
+        kernels::for_capability(about.capability)?;
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the device exists and the place is valid.
+        unsafe { error::check("cuDevicePrimaryCtxRetain", sys::cuDevicePrimaryCtxRetain(&mut context, device))? };
+        Gpu::on(device, context, about).inspect_err(|_| {
+            // SAFETY: retained above, and nobody holds it; what was said first is what is told.
+            unsafe { sys::cuDevicePrimaryCtxRelease_v2(device) };
+        })
+    }
+
+    /// A stream and the library of products on a context.
+    fn on(device: sys::CUdevice, context: sys::CUcontext, about: About) -> Result<Arc<Gpu>, Error> {
+        let mut stream = std::ptr::null_mut();
+        // SAFETY: the context is retained, and the place is valid.
         unsafe {
-            error::check("cuDeviceGet", sys::cuDeviceGet(&mut device, ordinal as i32))?;
-            error::check("cuDevicePrimaryCtxRetain", sys::cuDevicePrimaryCtxRetain(&mut context, device))?;
             error::check("cuCtxSetCurrent", sys::cuCtxSetCurrent(context))?;
             let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
             error::check("cuStreamCreate", sys::cuStreamCreate(&mut stream, flags))?;
         }
-        let about = about(device)?;
-        kernels::for_capability(about.capability)?;
         Ok(Arc::new(Gpu {
             about,
             device,
@@ -123,7 +136,7 @@ impl Gpu {
             stream,
             functions: Mutex::default(),
             modules: Mutex::default(),
-            products: Mutex::new(product::Products::new()?),
+            products: ManuallyDrop::new(Mutex::new(product::Products::new()?)),
             failed: Mutex::default(),
             watched: Mutex::default(),
         }))
@@ -186,9 +199,14 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         self.enter();
-        // SAFETY: nothing uses the stream or the context any more; memory holds an `Arc` of this device.
+        if let Ok(watched) = self.watched.get_mut() {
+            *watched = None;
+        }
+        // SAFETY: nothing uses the stream or the context any more; memory holds an `Arc` of this device. The products are dropped
+        // here alone.
         unsafe {
             sys::cuStreamSynchronize(self.stream);
+            ManuallyDrop::drop(&mut self.products);
             sys::cuStreamDestroy_v2(self.stream);
             sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }

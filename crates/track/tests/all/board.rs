@@ -112,7 +112,8 @@ fn a_resumed_run_has_each_step_once() {
     live.stop(Ended::Finished).unwrap();
     assert_eq!(losses(&bench), logged(&bench));
     let second = files(&bench);
-    assert_eq!((second.len(), &second[..1]), (2, &first[..]), "a reader that is running goes on to the new file");
+    // One new file, or two where a look fell between the cut and the end.
+    assert!(second.len() > 1 && second.len() < 4 && second[0] == first[0], "a reader that is running goes on to the new file: {second:?}");
     // The command adds nothing, so it writes nothing.
     let bytes = second.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>();
     track::send(&bench.run, &bench.options(Login::Nobody)).unwrap();
