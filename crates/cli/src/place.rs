@@ -33,8 +33,10 @@ pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
     let settled = flow::settle(recipe, &clock::today());
     match settled.choice {
         Choice::Cpu => {}
-        Choice::NotGpu(why) => ui.warn(&format!("there is a GPU, and this run is trained on the CPU: {why}")),
-        Choice::Gpu { rounded, .. } if rounded => ui.tell("Trained on the GPU, in bf16 as always there; --set train.device=cpu for f32"),
+        Choice::NotGpu(why) => ui.warn(&format!("this run is trained on the CPU, not on a GPU: {why}")),
+        Choice::Gpu { rounded, .. } if rounded => {
+            ui.tell("A GPU trains in bf16, whatever train.precision says; --set train.device=cpu for f32")
+        }
         Choice::Gpu { .. } => {}
     }
     if settled.fit == flow::Fit::Slow {
@@ -50,7 +52,7 @@ pub fn suited(mut recipe: Recipe, path: &Path, changes: &[String], folder: &Fold
     if asked.device != Device::Auto {
         return Err(why.into());
     }
-    ui.warn(&format!("there is a GPU, and this run is trained on the CPU: {why}"));
+    ui.warn(&format!("this run is trained on the CPU, not on a GPU: {why}"));
     (recipe.train.device, recipe.train.precision) = (Device::Cpu, asked.precision);
     settle(&mut recipe, ui);
     Ok(recipe)

@@ -45,8 +45,11 @@ pub(crate) fn choose(recipe: &mut Recipe) -> Choice {
 
 /// The GPU that a recipe which leaves the choice is trained on.
 fn found(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Choice> {
-    if !Gpu::count().is_ok_and(|n| n > 0) {
-        return Err(Choice::Cpu);
+    match Gpu::count() {
+        // A machine without a driver has no GPU to speak of; a driver that does not start is worth a word.
+        Ok(0) | Err(engine::cuda::Error::NoLibrary { .. }) => return Err(Choice::Cpu),
+        Err(e) => return Err(Choice::NotGpu(e.to_string())),
+        Ok(_) => {}
     }
     if let Some(what) = not_there(recipe) {
         return Err(Choice::NotGpu(format!("{what} does not run there yet")));

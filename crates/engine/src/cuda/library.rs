@@ -45,12 +45,15 @@ pub fn find(names: &'static [&'static str]) -> Found {
     Found { name: names[0], at, tried }
 }
 
-/// The driver, opened once.
-pub(crate) fn driver() -> Result<(), Error> {
+/// The driver, opened once; whether it has any device to offer.
+pub(crate) fn driver() -> Result<bool, Error> {
     static FOUND: OnceLock<Found> = OnceLock::new();
     need(FOUND.get_or_init(|| find(&DRIVER)))?;
     // SAFETY: the library is there; starting the driver more than once is allowed.
-    unsafe { super::error::check("cuInit", cudarc::driver::sys::cuInit(0)) }
+    match unsafe { cudarc::driver::sys::cuInit(0) } {
+        cudarc::driver::sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(false),
+        code => super::error::check("cuInit", code).map(|()| true),
+    }
 }
 
 /// The library of matrix products, opened once.

@@ -6,7 +6,6 @@
 
 pub mod compile;
 pub mod error;
-mod graph;
 pub mod kernels;
 mod launch;
 pub mod library;
@@ -17,7 +16,6 @@ pub mod tiles;
 pub mod timer;
 
 pub use error::Error;
-pub use graph::Graph;
 pub use half::bf16;
 pub(crate) use launch::{Arg, Args, args, eights};
 pub(crate) use map::Map;
@@ -28,9 +26,9 @@ use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of device memory that the driver's context, the kernels and cuBLASLt take before anything is asked for; measured on
-/// Hopper with driver 580.
-pub const CONTEXT: usize = 560 << 20;
+/// Bytes of device memory that the driver's context, kernels and cuBLAS take before anything is asked for, as they were measured
+/// with PyTorch on an H100 and an H200; what ours take there was not measured yet.
+pub const CONTEXT: usize = 685 << 20;
 
 /// What a GPU is.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +72,9 @@ impl Gpu {
     /// # Errors
     /// When there is no driver, or it does not start.
     pub fn count() -> Result<usize, Error> {
-        library::driver()?;
+        if !library::driver()? {
+            return Ok(0);
+        }
         let mut count = 0;
         // SAFETY: the driver is loaded; `count` is a valid place.
         unsafe { error::check("cuDeviceGetCount", sys::cuDeviceGetCount(&mut count))? };

@@ -44,8 +44,6 @@ pub struct Lists {
 pub const FORWARD: Tile = Tile { queries: 128, keys: 64 };
 /// Rows of a tile of both kernels of the backward.
 pub const BACKWARD: Tile = Tile { queries: 64, keys: 64 };
-/// Slots that one piece of a sequence has at most when a token is generated.
-pub const PIECE: usize = 256;
 
 /// How a kernel of `ops/attention.cu` is launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +80,6 @@ pub fn keys(head: usize, limit: u32) -> Launch {
     };
     let groups = (limit / group).clamp(1, most);
     Launch { threads: 128 * groups, shared: group * groups }
-}
-
-/// `attention_decode_{head}` over parts of key heads, sequences and pieces.
-pub fn decode(head: usize) -> Launch {
-    Launch { threads: 128, shared: (256 * pitch(head) + 512) as u32 }
 }
 
 /// Bytes from row to row of a tile in shared memory.
