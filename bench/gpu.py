@@ -14,10 +14,14 @@ import threading
 import time
 
 CASES = [  # name, what gpu_step is asked, what the peer is asked for the same work
-    ("Llama-3.1-8B LoRA bf16", "llama-3.1-8b 8192 2048 0 5", "bf16 4 false"),
-    ("Llama-3.1-8B LoRA bf16, all layers twice", "llama-3.1-8b 8192 2048 32 5", "bf16 4 unsloth"),
-    ("Llama-3.1-8B LoRA NF4", "llama-3.1-8b 8192 2048 0 5 --hold=nf4", "nf4 4 false"),
-    ("Llama-3.1-8B LoRA NF4, all layers twice", "llama-3.1-8b 8192 2048 32 5 --hold=nf4", "nf4 4 unsloth"),
+    ("Llama-3.1-8B LoRA bf16", "llama-3.1-8b 8192 2048 0 7", "bf16 4 false"),
+    ("Llama-3.1-8B LoRA bf16, low memory", "llama-3.1-8b 2048 2048 32 5 --times=4", "bf16 4 unsloth"),
+    ("Llama-3.1-8B LoRA FP8", "llama-3.1-8b 8192 2048 0 7 --hold=fp8", None),
+    ("Llama-3.1-8B LoRA FP8, low memory", "llama-3.1-8b 2048 2048 27 5 --times=4 --hold=fp8", None),
+    ("Llama-3.1-8B LoRA NF4", "llama-3.1-8b 8192 2048 0 7 --hold=nf4", "nf4 4 false"),
+    ("Llama-3.1-8B LoRA NF4, low memory", "llama-3.1-8b 2048 2048 31 5 --times=4 --hold=nf4", "nf4 4 unsloth"),
+    ("Llama-3.1-8B full", "llama-3.1-8b 8192 2048 0 4 --full", None),
+    ("Llama-3.1-8B full, 4,096 tokens a step", "llama-3.1-8b 4096 2048 0 4 --full", None),
     ("SmolLM2-135M LoRA bf16", "smollm2-135m 8192 1024 0 20", None),
     ("Llama-3.1-70B LoRA NF4", "llama-3.1-70b 4096 2048 0 3 --hold=nf4", None),
 ]

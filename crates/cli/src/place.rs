@@ -10,6 +10,27 @@ use record::recipe::Device;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
 
+/// Where answers are made, as a flag says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum On {
+    /// The first GPU where there is one and the model runs on it, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+impl From<On> for Device {
+    fn from(on: On) -> Device {
+        match on {
+            On::Auto => Device::Auto,
+            On::Cpu => Device::Cpu,
+            On::Cuda => Device::Cuda,
+        }
+    }
+}
+
 /// Where runs go unless told otherwise.
 pub const RUNS: &str = "runs";
 

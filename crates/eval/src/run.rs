@@ -3,9 +3,7 @@
 use crate::arms::{Arm, Output, Role};
 use crate::prompt::{Choice, Pick, Shots, choose};
 use crate::{Error, Result};
-use engine::Cx;
-use model::generate::{Options, Progress, generate};
-use model::{Adapter, Weights};
+use model::generate::{Options, Progress, Who, generate};
 use text::{Chat, Message, RenderOptions};
 
 /// Names of the arms, as tables show them.
@@ -50,10 +48,8 @@ pub struct Setup<'a> {
 
 /// A model and the questions.
 pub struct Contest<'a> {
-    /// Threads.
-    pub cx: &'a Cx,
     /// The base.
-    pub weights: &'a Weights,
+    pub base: Who<'a>,
     /// Tokenizer and template.
     pub chat: &'a Chat,
     /// The questions.
@@ -70,15 +66,15 @@ impl Contest<'_> {
     /// # Errors
     /// A question that cannot be rendered, or that fills the context.
     pub fn base(&self, done: &mut dyn FnMut(usize)) -> Result<Arm> {
-        self.arm(BASE, Role::Base, None, None, done)
+        self.arm(BASE, Role::Base, self.base, None, done)
     }
 
     /// The tuned model with the prompt as it is.
     ///
     /// # Errors
     /// As [`Contest::base`].
-    pub fn tuned(&self, adapter: &Adapter, done: &mut dyn FnMut(usize)) -> Result<Arm> {
-        self.arm(TUNED, Role::Tuned, Some(adapter), None, done)
+    pub fn tuned(&self, who: Who, done: &mut dyn FnMut(usize)) -> Result<Arm> {
+        self.arm(TUNED, Role::Tuned, who, None, done)
     }
 
     /// The base with examples of the training set before each question; how many were used is told.
@@ -91,10 +87,10 @@ impl Contest<'_> {
         let questions: Vec<&str> = self.cases.iter().map(Case::question).collect();
         let choice = Choice { count: self.setup.few_shot, seed: self.setup.seed, label: self.setup.label };
         let mut shots = choose(train, &questions, choice)?;
-        while shots.messages.len() > 2 && self.longest(&shots)? + self.setup.max_new > self.weights.dims.context {
+        while shots.messages.len() > 2 && self.longest(&shots)? + self.setup.max_new > self.base.context() {
             shots.messages.truncate(shots.messages.len() - 2);
         }
-        let arm = self.arm(FEW_SHOT, Role::Base, None, Some(&shots), done)?;
+        let arm = self.arm(FEW_SHOT, Role::Base, self.base, Some(&shots), done)?;
         Ok((arm, shots.messages.len() / 2))
     }
 
@@ -110,7 +106,7 @@ impl Contest<'_> {
         self.cases.iter().map(ids).collect()
     }
 
-    fn arm(&self, name: &str, role: Role, adapter: Option<&Adapter>, shots: Option<&Shots>, done: &mut dyn FnMut(usize)) -> Result<Arm> {
+    fn arm(&self, name: &str, role: Role, who: Who, shots: Option<&Shots>, done: &mut dyn FnMut(usize)) -> Result<Arm> {
         let began = (self.clock)();
         let prompts = self.prompts(shots)?;
         let options = Options { max_new: self.setup.max_new, stop: self.chat.eos.clone(), batch: self.setup.batch };
@@ -122,7 +118,7 @@ impl Contest<'_> {
             }
             true
         };
-        let answers = generate(self.cx, self.weights, adapter, &prompts, &options, &mut see)?;
+        let answers = generate(who, &prompts, &options, &mut see)?;
         let output = |(case, a): (&Case, model::generate::Answer)| {
             let text = self.chat.tokenizer.decode(&a.ids, true).map_err(|source| Error::Render { id: case.id.clone(), source })?;
             Ok(Output { text, tokens: a.ids.len(), stopped: a.stopped })

@@ -1,6 +1,7 @@
 //! A run's adapter joined with its base, as a folder or as one file, with the proof that the result answers alike.
 
-use crate::{Error, Prepared, Ready, Watch, trained_of};
+use crate::answer::trained_of;
+use crate::{Error, Prepared, Ready, Watch};
 use export::{Exported, Precision, Proof, Store, Tuned};
 use record::RunFolder;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ fn proven<T>(
     watch: &mut dyn Watch,
     write: &mut Write<'_, T>,
 ) -> Result<T, Error> {
-    let adapter = trained_of(ready, run)?;
+    let adapter = trained_of(&ready.folder, run)?;
     let chat = &ready.folder.chat;
     // Whole conversations, answers included: the compared positions are those that matter.
     let whole = prepared.held_out.iter().take(PROMPTS).map(|e| chat.learn(&e.messages, &Default::default()));

@@ -1,8 +1,11 @@
 //! The demo: the example that the binary carries, from its files to a measured and merged model.
 
-use crate::{Error, Measured, Merged, Prepared, Watch, combine, load, load_to_teach, measure, pin, teach, write_pack};
+use crate::{
+    Answerer, Error, Measured, Merged, Prepared, Ready, Watch, combine, load_as_trained, load_to_teach, measure, pin, teach, write_pack,
+};
 use export::Precision;
 use model::Folder;
+use record::recipe::Device;
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -69,10 +72,21 @@ pub fn demo(
     let (mut measured, mut merged) = (None, None);
     if end.finished {
         drop(ready);
-        let mut ready = load(&model, threads, watch)?;
-        pin(&mut ready.folder, recipe);
-        measured = Some(measure(&ready, recipe, run, prepared, today, watch)?);
+        let on = if recipe.train.device == Device::Cpu { Device::Cpu } else { Device::Auto };
+        let answerer = Answerer::open(&model, Some((run, recipe)), on, threads, watch)?;
+        measured = Some(measure(&answerer, recipe, run, prepared, today, watch)?);
+        let ready = match answerer.into_ready() {
+            Some(ready) => ready,
+            None => merge_ready(recipe, &model, threads, watch)?,
+        };
         merged = Some(combine(&ready, run, prepared, Precision::F32, None, watch)?);
     }
     Ok(Demo { end, measured, merged, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// The model on the CPU, where merging is proved whoever has answered.
+fn merge_ready(recipe: &Recipe, model: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+    let mut ready = load_as_trained(recipe, model, threads, watch)?;
+    pin(&mut ready.folder, recipe);
+    Ok(ready)
 }

@@ -4,7 +4,7 @@ use crate::Error;
 use engine::cuda::Gpu;
 use model::Folder;
 use record::Recipe;
-use record::recipe::{Device, Method, Precision, Storage};
+use record::recipe::{Device, Precision, Storage};
 use std::sync::Arc;
 
 /// What was chosen, and what is to be said about it.
@@ -59,20 +59,7 @@ fn found(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Choice> {
 
 /// What of a recipe does not run on a GPU.
 fn not_there(recipe: &Recipe) -> Option<&'static str> {
-    match recipe.train.method {
-        Method::Dora => return Some("train.method = \"dora\""),
-        Method::Full => return Some("train.method = \"full\""),
-        Method::Lora => {}
-    }
-    if recipe.adapter.dropout > 0.0 {
-        Some("adapter.dropout")
-    } else if !recipe.adapter.modules_to_save.is_empty() {
-        Some("adapter.modules_to_save")
-    } else if recipe.model.storage == Storage::Stored {
-        Some("model.storage = \"stored\"")
-    } else {
-        None
-    }
+    (recipe.model.storage == Storage::Stored).then_some("model.storage = \"stored\"")
 }
 
 /// The GPU of a settled recipe, if it is trained on one.
@@ -82,15 +69,33 @@ fn not_there(recipe: &Recipe) -> Option<&'static str> {
 pub fn gpu(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Error> {
     match recipe.train.device {
         Device::Cuda => match not_there(recipe) {
-            None => Ok(Some(Gpu::open(0).map_err(model::Error::Gpu)?)),
+            None => Gpu::open(0).map_err(|e| model::Error::Gpu(e).into()).and_then(|gpu| eight(recipe, &gpu).map(|()| Some(gpu))),
             Some(what) => Err(Error::Model(model::Error::Unsupported {
                 what: format!("{what} on a GPU"),
                 found: "train.device = \"cuda\"".into(),
-                supported: "LoRA without dropout; storage full, nf4, int8".into(),
+                supported: "storage full, nf4, int8, fp8".into(),
             })),
         },
+        Device::Auto | Device::Cpu if recipe.model.storage == Storage::Fp8 => Err(no_eight("the CPU")),
         Device::Auto | Device::Cpu => Ok(None),
     }
+}
+
+/// Whether a GPU has the 8-bit floats that a recipe may want.
+fn eight(recipe: &Recipe, gpu: &Gpu) -> Result<(), Error> {
+    let about = gpu.about();
+    if recipe.model.storage != Storage::Fp8 || about.capability >= (8, 9) {
+        return Ok(());
+    }
+    Err(no_eight(&format!("{}, compute capability {}.{}", about.name, about.capability.0, about.capability.1)))
+}
+
+fn no_eight(found: &str) -> Error {
+    Error::Model(model::Error::Unsupported {
+        what: "model.storage = \"fp8\"".into(),
+        found: found.into(),
+        supported: "a GPU of capability 8.9 or later (Ada, Hopper, Blackwell); elsewhere storage full, nf4, int8".into(),
+    })
 }
 
 /// Whether a settled recipe trains this model on a GPU, where it is to.
@@ -99,7 +104,7 @@ pub fn gpu(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Error> {
 /// What does not run there.
 pub fn suits(recipe: &Recipe, folder: &Folder) -> Result<(), Error> {
     if recipe.train.device == Device::Cuda {
-        model::gpu::refuse(&folder.dims, &crate::teach::places(recipe, folder, None)?)?;
+        model::gpu::refuse(&folder.dims, &crate::teach::places(recipe, folder, None)?, train::step::hold(recipe))?;
     }
     Ok(())
 }
@@ -118,6 +123,7 @@ pub fn gpu_free(recipe: &Recipe) -> Result<Option<u64>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::recipe::Method;
     use std::path::Path;
 
     #[test]
@@ -126,12 +132,30 @@ mod tests {
         let mut recipe = Recipe::default();
         recipe.train.device = Device::Cuda;
         assert!(suits(&recipe, &folder).is_ok());
-        recipe.train.method = Method::Dora;
-        let why = suits(&recipe, &folder).unwrap_err().to_string();
-        assert!(why.starts_with("DoRA on a GPU is not supported"), "{why}");
-        assert!(gpu(&recipe).is_err());
+        for method in [Method::Lora, Method::Dora, Method::Full] {
+            recipe.train.method = method;
+            assert!(suits(&recipe, &folder).is_ok());
+        }
+        recipe.model.storage = Storage::Stored;
+        let why = gpu(&recipe).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(why.starts_with("model.storage = \"stored\" on a GPU is not supported"), "{why}");
         recipe.train.device = Device::Cpu;
         assert!(suits(&recipe, &folder).is_ok() && gpu(&recipe).is_ok_and(|gpu| gpu.is_none()));
+    }
+
+    #[test]
+    fn eight_bit_floats_are_refused_where_nothing_multiplies_them() {
+        let mut recipe = Recipe::default();
+        recipe.model.storage = Storage::Fp8;
+        recipe.train.device = Device::Cpu;
+        let why = gpu(&recipe).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(why.contains("found the CPU") && why.contains("capability 8.9"), "{why}");
+        // Heads of 4 and 16 hidden: some matrix is narrower than sixteen.
+        let folder = Folder::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat")).expect("model");
+        recipe.train.device = Device::Cuda;
+        let odd = Folder { dims: model::Dims { intermediate: 40, ..folder.dims.clone() }, ..folder };
+        let why = suits(&recipe, &odd).unwrap_err().to_string();
+        assert!(why.contains("multiples of 16"), "{why}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Stages do not know each other; this room knows them all and holds no formula of its own. It prints
 //! nothing: what happens is told to a [`Watch`].
 
+mod answer;
 mod combine;
 mod demo;
 mod device;
@@ -18,6 +19,7 @@ mod sweep;
 mod talk;
 mod teach;
 
+pub use answer::Answerer;
 pub use combine::{Merged, combine, combine_gguf};
 pub use demo::{Demo, demo, write_example};
 pub use device::{Choice, gpu, gpu_free, suits};
@@ -29,7 +31,7 @@ pub use foresee::{Room, foresee};
 pub use measure::{Measured, measure};
 pub use prepare::{Prepared, prepare, write_pack};
 pub use rate::{Rate, find_rate};
-pub use ready::{Fit, Ready, Settled, Tuned, load, load_as_trained, load_to_teach, pin, settle, trained_of, tuned_of};
+pub use ready::{Fit, Ready, Settled, load_as_trained, load_to_teach, pin, settle};
 pub use sweep::{Axes, Outcome, Plan, Ranked, begin_sweep, plan, sweep};
 pub use talk::Talk;
 pub use teach::{parameters, teach};

@@ -1,6 +1,6 @@
 //! Measuring a run: the three arms answer the held-out questions, are compared, and the report is written.
 
-use crate::{Error, Prepared, Ready, Watch, tuned_of};
+use crate::{Answerer, Error, Prepared, Watch};
 use data::Example;
 use eval::prompt::Pick;
 use eval::report::Point;
@@ -31,7 +31,7 @@ pub struct Measured {
 /// # Errors
 /// No adapter yet, a schema that is none, a question that fills the context, a full disk.
 pub fn measure(
-    ready: &Ready,
+    answerer: &Answerer,
     recipe: &Recipe,
     run: &RunFolder,
     prepared: &Prepared,
@@ -39,7 +39,6 @@ pub fn measure(
     watch: &mut dyn Watch,
 ) -> Result<Measured, Error> {
     let began = Instant::now();
-    let tuned = tuned_of(ready, run)?;
     let schema = recipe.data.schema.as_deref().map(read_schema).transpose()?;
     let cases: Vec<Case> = prepared.held_out.iter().map(case).collect();
     let train: Vec<(String, String)> = prepared.train.iter().map(|e| (question(e), answer(e))).collect();
@@ -48,15 +47,15 @@ pub fn measure(
     let setup = Setup {
         few_shot: recipe.eval.few_shot as usize,
         max_new: recipe.eval.max_new_tokens as usize,
-        batch: recipe.eval.batch as usize,
+        batch: answerer.batch(recipe.eval.batch as usize),
         seed: recipe.train.seed,
         label,
     };
     let clock = || began.elapsed().as_secs_f64();
     // The model's own end-of-turn tokens, and those that the training data was seen to end with.
-    let mut chat = ready.folder.chat.clone();
-    chat.eos.extend(prepared.facts.eot.iter().filter(|t| !ready.folder.chat.eos.contains(t)));
-    let contest = Contest { cx: &ready.cx, weights: &ready.weights, chat: &chat, cases: &cases, setup, clock: &clock };
+    let mut chat = answerer.folder().chat.clone();
+    chat.eos.extend(prepared.facts.eot.iter().filter(|t| !answerer.folder().chat.eos.contains(t)));
+    let contest = Contest { base: answerer.base(), chat: &chat, cases: &cases, setup, clock: &clock };
     let mut arms: Vec<Arm> = Vec::new();
     watch.begin("answering: base, plain prompt", cases.len() as u64);
     arms.push(contest.base(&mut |n| watch.advance(n as u64))?);
@@ -70,8 +69,7 @@ pub fn measure(
         shots = used;
     }
     watch.begin("answering: tuned", cases.len() as u64);
-    let contest = Contest { weights: tuned.weights(ready), ..contest };
-    arms.push(contest.tuned(&tuned.adapter, &mut |n| watch.advance(n as u64))?);
+    arms.push(contest.tuned(answerer.tuned(), &mut |n| watch.advance(n as u64))?);
     watch.end();
     let examples: Vec<eval::Example> =
         cases.iter().map(|c| eval::Example { id: c.id.clone(), prompt: c.question().into(), expected: c.expected.clone() }).collect();

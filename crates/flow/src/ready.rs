@@ -5,9 +5,9 @@ use crate::{Error, Watch};
 use engine::Cx;
 use engine::cuda::Gpu;
 use model::weights::{Hold, Scheme};
-use model::{Adapter, Folder, Weights};
+use model::{Folder, Weights};
 use record::recipe::{Precision, Storage};
-use record::{Recipe, RunFolder, recipe};
+use record::{Recipe, recipe};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,18 +85,11 @@ fn moment(day: &str) -> Option<text::Moment> {
     Some(text::Moment { year, month, day, hour: 0, minute: 0, second: 0 })
 }
 
-/// Opens and loads the model at `path` in float32 (threads 0: all cores).
+/// Loads what is opened already as a settled recipe trains it; nothing is frozen where all weights are trained (threads 0: all
+/// cores).
 ///
 /// # Errors
 /// What is wrong with its files.
-pub fn load(path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
-    load_in(Some(Hold::F32), Folder::open(path)?, threads, watch)
-}
-
-/// As [`load`], of what is opened already, as a settled recipe trains it; nothing is frozen where all weights are trained.
-///
-/// # Errors
-/// As [`load`].
 pub fn load_to_teach(recipe: &Recipe, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     match device::gpu(recipe)? {
         None => load_in(hold_to_teach(recipe), folder, threads, watch),
@@ -113,72 +106,46 @@ pub(crate) fn hold_to_teach(recipe: &Recipe) -> Option<Hold> {
     }
 }
 
-/// As [`load`], quantised as a run's recipe says: an adapter means what it was trained to mean on that base alone.
+/// Opens and loads the model at `path`, quantised as a run's recipe says: an adapter means what it was trained to mean on that
+/// base alone.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load_to_teach`].
 pub fn load_as_trained(recipe: &Recipe, path: &Path, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     load_in(Some(hold(recipe)), Folder::open(path)?, threads, watch)
 }
 
-fn hold(recipe: &Recipe) -> Hold {
-    match recipe.model.storage {
-        Storage::Full => Hold::F32,
-        Storage::Nf4 => Hold::Quantised(Scheme::Nf4 { double: true }),
-        Storage::Int8 => Hold::Quantised(Scheme::Int8),
-        Storage::Stored => Hold::Stored,
+pub(crate) fn hold(recipe: &Recipe) -> Hold {
+    match scheme(recipe) {
+        Some(scheme) => Hold::Quantised(scheme),
+        None if recipe.model.storage == Storage::Stored => Hold::Stored,
+        None => Hold::F32,
     }
 }
 
-fn load_in(hold: Option<Hold>, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
+/// How a recipe has matrices quantised.
+pub(crate) fn scheme(recipe: &Recipe) -> Option<Scheme> {
+    match recipe.model.storage {
+        Storage::Nf4 => Some(Scheme::Nf4 { double: true }),
+        Storage::Int8 => Some(Scheme::Int8),
+        Storage::Full | Storage::Fp8 | Storage::Stored => None,
+    }
+}
+
+pub(crate) fn load_in(hold: Option<Hold>, folder: Folder, threads: usize, watch: &mut dyn Watch) -> Result<Ready, Error> {
     let cx = Cx::new(threads).map_err(Error::Threads)?;
-    watch.begin("loading the model", 100);
-    let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
     let weights = match hold {
-        Some(hold) => Weights::load(&cx, &folder.files, &folder.dims, hold, &mut tell)?,
+        Some(hold) => {
+            watch.begin("loading the model", 100);
+            let mut tell = |done: usize, of: usize| watch.advance((100 * done / of.max(1)) as u64);
+            let weights = Weights::load(&cx, &folder.files, &folder.dims, hold, &mut tell)?;
+            watch.end();
+            weights
+        }
         None => Weights::none(&folder.dims),
     };
-    watch.end();
     // Where nothing is frozen, nothing was rounded.
     Ok(Ready { cx, folder, weights, hold: hold.unwrap_or(Hold::F32), gpu: None })
-}
-
-/// What a run made: an adapter to its base, or a model of its own.
-pub struct Tuned {
-    /// The adapter; none of a fully trained model.
-    pub adapter: Adapter,
-    /// The weights of a fully trained model.
-    own: Option<Weights>,
-}
-
-impl Tuned {
-    /// The weights that it answers with.
-    pub fn weights<'a>(&'a self, base: &'a Ready) -> &'a Weights {
-        self.own.as_ref().unwrap_or(&base.weights)
-    }
-}
-
-/// What a run trained, as its files have it.
-///
-/// # Errors
-/// A run that has not finished, or an adapter that does not fit the model.
-pub fn trained_of(ready: &Ready, run: &RunFolder) -> Result<Adapter, Error> {
-    if !run.adapter().is_dir() {
-        return Err(Error::NotYet { path: run.path().into(), what: "adapter", why: "its training has not finished" });
-    }
-    Ok(Adapter::load(&ready.folder.dims, &run.adapter())?)
-}
-
-/// What a run trained, ready to answer.
-///
-/// # Errors
-/// As [`trained_of`].
-pub fn tuned_of(ready: &Ready, run: &RunFolder) -> Result<Tuned, Error> {
-    let trained = trained_of(ready, run)?;
-    if !trained.places.is_model() {
-        return Ok(Tuned { adapter: trained, own: None });
-    }
-    Ok(Tuned { own: Some(Weights::of_trained(&ready.cx, &trained)), adapter: Adapter::none(&ready.folder.dims) })
 }
 
 #[cfg(test)]

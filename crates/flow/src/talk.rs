@@ -1,13 +1,12 @@
 //! A conversation with a loaded model, with or without a run's adapter.
 
-use crate::{Error, Ready, Tuned};
+use crate::{Answerer, Error};
 use model::generate::{Options, Progress, generate};
 use text::Message;
 
 /// A conversation that goes on.
 pub struct Talk<'a> {
-    ready: &'a Ready,
-    tuned: Option<Tuned>,
+    answerer: &'a Answerer,
     messages: Vec<Message>,
     max_new: usize,
     keep: usize,
@@ -15,9 +14,9 @@ pub struct Talk<'a> {
 
 impl<'a> Talk<'a> {
     /// Begins with an optional system prompt; answers have at most `max_new` tokens.
-    pub fn new(ready: &'a Ready, tuned: Option<Tuned>, system: Option<&str>, max_new: usize) -> Talk<'a> {
+    pub fn new(answerer: &'a Answerer, system: Option<&str>, max_new: usize) -> Talk<'a> {
         let messages: Vec<Message> = system.map(Message::system).into_iter().collect();
-        Talk { ready, tuned, keep: messages.len(), messages, max_new }
+        Talk { answerer, keep: messages.len(), messages, max_new }
     }
 
     /// Asks and returns the answer; `piece` gets the text as it comes and returns false to stop.
@@ -42,7 +41,7 @@ impl<'a> Talk<'a> {
     }
 
     fn answer(&self, piece: &mut dyn FnMut(&str) -> bool) -> Result<String, Error> {
-        let chat = &self.ready.folder.chat;
+        let chat = &self.answerer.folder().chat;
         let prompt = chat.prompt_ids(&self.messages, &Default::default())?;
         let options = Options { max_new: self.max_new, stop: chat.eos.clone(), batch: 1 };
         let mut stream = chat.tokenizer.stream(true);
@@ -57,9 +56,7 @@ impl<'a> Talk<'a> {
             },
             Progress::Done { .. } => true,
         };
-        let weights = self.tuned.as_ref().map_or(&self.ready.weights, |t| t.weights(self.ready));
-        let adapter = self.tuned.as_ref().map(|t| &t.adapter);
-        let answers = generate(&self.ready.cx, weights, adapter, &[prompt], &options, &mut see)?;
+        let answers = generate(self.answerer.tuned(), &[prompt], &options, &mut see)?;
         if let Some(e) = failed {
             return Err(e.into());
         }

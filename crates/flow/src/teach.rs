@@ -88,7 +88,10 @@ pub(crate) fn beginning(ready: &Ready, recipe: &Recipe, run: Option<&RunFolder>,
     }
     let config = adapter_config(recipe, &ready.folder.dims, &ready.folder.path.display().to_string());
     let mut adapter = Adapter::new(&ready.folder.dims, config, recipe.train.seed)?;
-    adapter.begin_at(&ready.folder.files, &ready.weights)?;
+    match &ready.gpu {
+        Some(_) => adapter.begin_at_files(&ready.folder.files, crate::ready::scheme(recipe))?,
+        None => adapter.begin_at(&ready.folder.files, &ready.weights)?,
+    }
     Ok(adapter)
 }
 

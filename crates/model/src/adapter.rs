@@ -1,11 +1,13 @@
 //! What is trained: a LoRA or DoRA adapter beside frozen weights, or in full fine-tuning the weights themselves.
 
-use crate::modules::{inputs, linears, members, shape};
+use crate::modules::{groups, inputs, linears, members, on_disk, shape};
 use crate::places::{Places, target_names};
 use crate::random::{self, Stream};
 use crate::{Dims, Error, Weights};
+use engine::cuda::bf16;
 use engine::{Cx, Mat};
 use formats::Dtype;
+use formats::bnb::Scheme;
 
 pub use formats::adapter::WEIGHTS_FILE;
 pub use formats::adapter::{AdapterConfig, Targets};
@@ -81,13 +83,7 @@ impl Adapter {
     /// # Errors
     /// A tensor that is missing, has another shape, or is damaged.
     pub fn begin_at(&mut self, files: &formats::Weights, weights: &Weights) -> Result<(), Error> {
-        use crate::modules::{EMBED, HEAD};
-        let d = self.places.dims().clone();
-        let head = if d.tied { EMBED } else { HEAD };
-        for (at, name) in [(self.places.embed(), EMBED), (self.places.head(), head)] {
-            let Some(at) = at else { continue };
-            files.load_f32(&format!("{name}.weight"), &[d.vocab, d.hidden], &mut self.params[at..at + d.vocab * d.hidden])?;
-        }
+        self.begin_tables(files)?;
         for (l, layer) in weights.layers.iter().enumerate().filter(|_| self.places.is_dora()) {
             for (i, w) in layer.linears.iter().enumerate() {
                 let (Some(at), Some(w)) = (self.places.slot(l, i).magnitude, w) else { continue };
@@ -98,6 +94,49 @@ impl Adapter {
                     *p = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt() as f32;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// As [`Adapter::begin_at`] for a base that lies on a GPU: in bfloat16, or quantised by `scheme`.
+    ///
+    /// # Errors
+    /// As [`Adapter::begin_at`].
+    pub fn begin_at_files(&mut self, files: &formats::Weights, scheme: Option<Scheme>) -> Result<(), Error> {
+        self.begin_tables(files)?;
+        let d = self.places.dims().clone();
+        let all = (0..d.layers).flat_map(|l| (0..groups(&d)).map(move |g| (l, g))).filter(|_| self.places.is_dora());
+        for (l, m) in all.flat_map(|(l, g)| on_disk(&d, l, g).into_iter().map(move |m| (l, m))).collect::<Vec<_>>() {
+            let Some(at) = self.places.slot(l, m.linears.start).magnitude else { continue };
+            let (rows, inputs) = (m.linears.clone().map(|i| shape(&d, i).0).sum(), shape(&d, m.linears.start).1);
+            let (name, lengths) = (format!("{}.weight", m.name), &mut self.params[at..at + rows]);
+            let length = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt() as f32;
+            if let Some(scheme) = scheme {
+                let coded = files.quantised(&name, (rows, inputs), scheme, Dtype::F32)?;
+                let mut row = vec![0f32; inputs];
+                for (j, p) in lengths.iter_mut().enumerate() {
+                    coded.decode(j, 0, &mut row);
+                    *p = length(&row);
+                }
+            } else {
+                let mut w = vec![0f32; rows * inputs];
+                files.load_f32(&name, &[rows, inputs], &mut w)?;
+                w.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32());
+                lengths.iter_mut().zip(w.chunks(inputs)).for_each(|(p, row)| *p = length(row));
+            }
+            files.release();
+        }
+        Ok(())
+    }
+
+    /// Whole modules as the base has them.
+    fn begin_tables(&mut self, files: &formats::Weights) -> Result<(), Error> {
+        use crate::modules::{EMBED, HEAD};
+        let d = self.places.dims().clone();
+        let head = if d.tied { EMBED } else { HEAD };
+        for (at, name) in [(self.places.embed(), EMBED), (self.places.head(), head)] {
+            let Some(at) = at else { continue };
+            files.load_f32(&format!("{name}.weight"), &[d.vocab, d.hidden], &mut self.params[at..at + d.vocab * d.hidden])?;
         }
         Ok(())
     }

@@ -82,10 +82,8 @@ impl<'a> Applied<'a> {
         self.ranks
     }
 
-    /// Each group of each layer at each step has masks of its own.
     fn drop(&self, n: &Dropping) -> Drop {
-        let stream = crate::random::mix(n.noise.step) ^ ((self.layer as u64) << 16 | self.group as u64);
-        Drop { seed: n.noise.seed, stream, p: n.share }
+        Drop { seed: n.noise.seed, stream: n.noise.stream(self.layer, self.group), p: n.share }
     }
 
     /// Every member's `y` from `x`; `u` is kept for the backward pass.

@@ -62,6 +62,13 @@ pub struct Noise {
     pub step: u64,
 }
 
+impl Noise {
+    /// The stream of a group of a layer: each has masks of its own at each step.
+    pub(crate) fn stream(&self, layer: usize, group: usize) -> u64 {
+        random::mix(self.step) ^ ((layer as u64) << 16 | group as u64)
+    }
+}
+
 /// Whether examples hold what they have in common once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {

@@ -47,6 +47,14 @@ impl Folder {
     }
 }
 
+/// The tensors alone, of a folder that may hold nothing else: what full fine-tuning publishes.
+///
+/// # Errors
+/// As [`Folder::open`].
+pub fn weights(path: &Path) -> Result<formats::Weights, Error> {
+    Ok(formats::Weights::open(path)?)
+}
+
 fn chat_of_gguf(file: &formats::gguf::File) -> Result<Chat, Error> {
     let v = file.vocab()?;
     let text = |source| Error::Text { path: file.path().into(), source };

@@ -19,6 +19,8 @@ pub struct Limits {
     pub targets: usize,
     /// Positions of one sequence.
     pub positions: usize,
+    /// Micro-batches of one step, whose gradients are added up.
+    pub micro_batches: usize,
     /// Layers, from the first on, that keep only their input and are computed again for the backward pass.
     pub recompute: usize,
     /// Coefficient of the experts' load-balancing loss; 0 without.
@@ -38,16 +40,23 @@ pub enum Purpose {
 
 impl Limits {
     /// Room for nothing; to be widened.
-    pub const NONE: Limits = Limits { tokens: 1, targets: 1, positions: 1, recompute: 0, balance: 0.0, purpose: Purpose::Training };
+    pub const NONE: Limits =
+        Limits { tokens: 1, targets: 1, positions: 1, micro_batches: 1, recompute: 0, balance: 0.0, purpose: Purpose::Training };
 
-    /// The limits that fit every one of `batches`.
+    /// The limits that fit a step of `batches`.
     pub fn of<'a>(batches: impl IntoIterator<Item = &'a MicroBatch>) -> Limits {
         let mut l = Limits::NONE;
-        batches.into_iter().for_each(|b| l.widen(b));
+        l.widen_to_step(batches);
         l
     }
 
-    /// Makes room for one more micro-batch.
+    /// Makes room for one more step.
+    pub fn widen_to_step<'a>(&mut self, batches: impl IntoIterator<Item = &'a MicroBatch>) {
+        let count = batches.into_iter().map(|b| self.widen(b)).count();
+        self.micro_batches = self.micro_batches.max(count);
+    }
+
+    /// Makes room for one more micro-batch, of whatever step.
     pub fn widen(&mut self, b: &MicroBatch) {
         self.tokens = self.tokens.max(b.tokens.len());
         self.targets = self.targets.max(b.targets.len());

@@ -72,6 +72,8 @@ pub struct Trainer<'a> {
     validation: Vec<MicroBatch>,
     /// Empty unless preferences are learned.
     reference: Reference,
+    /// The micro-batches of a step that is to come, cut while a GPU was busy with the one before.
+    ahead: Option<(u64, Vec<MicroBatch>)>,
 }
 
 /// What a step found; the gradient waits for [`Trainer::update`].
@@ -142,7 +144,7 @@ impl<'a> Trainer<'a> {
             }
         };
         let (m, v) = (vec![0.0; n], vec![0.0; n]);
-        Ok(Trainer { maker, dims, material, recipe, adapter, m, v, updates: 0, validation, reference: Reference::default() })
+        Ok(Trainer { maker, dims, material, recipe, adapter, m, v, updates: 0, validation, reference: Reference::default(), ahead: None })
     }
 
     /// The data.
@@ -240,6 +242,9 @@ impl<'a> Trainer<'a> {
             Maker::Cpu { grads, .. } => adamw::norm(grads),
             Maker::Gpu(engine) => engine.norm(self.recipe.train.clip)?,
         };
+        if let (Maker::Gpu(engine), Objective::Sft) = (&self.maker, self.recipe.train.objective) {
+            result.loss += engine.loss()? / result.supervised.max(1) as f64;
+        }
         if !result.loss.is_finite() {
             result.not_finite = Some("the loss".into());
         } else if !result.grad_norm.is_finite() {
@@ -257,7 +262,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn answers(&mut self, step: u64) -> Result<StepResult, Error> {
-        let mut all = batches(self.recipe, self.dims, self.material, step);
+        let of = |step| batches(self.recipe, self.dims, self.material, step);
+        let mut all = self.ahead.take().filter(|(ahead, _)| *ahead == step).map_or_else(|| of(step), |(_, all)| all);
         let supervised: usize = all.iter().map(|b| b.supervised).sum();
         let examples: usize = all.iter().map(|b| b.rows.len()).sum();
         let scale = Scale { tokens: 1.0 / supervised.max(1) as f64, examples: 1.0 / examples.max(1) as f64 };
@@ -269,8 +275,14 @@ impl<'a> Trainer<'a> {
                     let part = decoder::loss_and_gradient(cx, weights, &self.adapter, room, batch, scale, grads);
                     scale.tokens * part.sum + scale.examples * part.balance
                 }
-                Maker::Gpu(engine) => scale.tokens * engine.losses_and_gradient(batch, scale)?.iter().sum::<f64>(),
+                Maker::Gpu(engine) => {
+                    engine.submit(batch, scale)?;
+                    scale.examples * engine.balance()
+                }
             };
+        }
+        if matches!(self.maker, Maker::Gpu(_)) && step + 1 < self.steps() {
+            self.ahead = Some((step + 1, of(step + 1)));
         }
         let computed = all.iter().map(|b| b.tokens.len()).sum();
         let unshared = all.iter().map(|b| b.unshared).sum();
@@ -332,7 +344,7 @@ impl<'a> Trainer<'a> {
             Maker::Cpu { cx, grads, .. } => {
                 adamw::step(cx, &mut self.adapter.params, &mut self.m, &mut self.v, grads, &settings, lr, self.updates, clip);
             }
-            Maker::Gpu(engine) => engine.update(&settings, lr, self.updates)?,
+            Maker::Gpu(engine) => engine.update(&settings, lr, self.updates, t.seed)?,
         }
         Ok(())
     }
@@ -386,13 +398,13 @@ pub fn limits(recipe: &Recipe, d: &Dims, material: &Material, steps: u64) -> Lim
             pairs_of(recipe, d, sequences.chunks_exact(2)).iter().for_each(|(b, _)| limits.widen(b));
         }
         for step in 0..steps {
-            pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().for_each(|(b, _)| limits.widen(b));
+            limits.widen_to_step(pairs_of(recipe, d, pairs_at(recipe, material, step)).iter().map(|(b, _)| b));
         }
         return limits;
     }
     batches_of(recipe, d, material.validation.iter()).iter().for_each(|b| limits.widen(b));
     for step in 0..steps {
-        batches(recipe, d, material, step).iter().for_each(|b| limits.widen(b));
+        limits.widen_to_step(&batches(recipe, d, material, step));
     }
     limits
 }
@@ -403,6 +415,7 @@ pub fn hold(recipe: &Recipe) -> gpu::Hold {
         Storage::Full | Storage::Stored => gpu::Hold::Bf16,
         Storage::Nf4 => gpu::Hold::Nf4,
         Storage::Int8 => gpu::Hold::Int8,
+        Storage::Fp8 => gpu::Hold::Fp8,
     }
 }
 

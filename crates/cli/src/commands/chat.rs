@@ -3,7 +3,7 @@
 use crate::fault::{Fault, Kind};
 use crate::ui::{self, Ui};
 use crate::{place, stop};
-use flow::Talk;
+use flow::{Answerer, Talk};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
@@ -36,6 +36,9 @@ pub struct ChatArgs {
     /// Remember the conversation with a run too
     #[arg(long = "continue")]
     remember: bool,
+    /// Where the answers are made
+    #[arg(long, value_name = "auto|cpu|cuda", value_enum, hide_possible_values = true, default_value_t = place::On::Auto)]
+    device: place::On,
     /// Threads; 0 means all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -50,20 +53,13 @@ pub fn run(args: &ChatArgs, ui: &mut Ui) -> Result<(), Fault> {
     }
     let name = run.as_ref().map_or(args.who.as_str(), |(_, recipe)| &recipe.model.base);
     let model = place::model(name, ui)?;
-    let ready = match &run {
-        None => flow::load(&model, args.threads, ui)?,
-        Some((_, recipe)) => {
-            let mut ready = flow::load_as_trained(recipe, &model, args.threads, ui)?;
-            flow::pin(&mut ready.folder, recipe);
-            ready
-        }
-    };
-    let tuned = run.as_ref().map(|(run, _)| flow::tuned_of(&ready, run)).transpose()?;
+    let made = run.as_ref().map(|(run, recipe)| (run, recipe));
+    let answerer = Answerer::open(&model, made, args.device.into(), args.threads, ui)?;
 
     // Plan: a run is asked as it was trained.
     let trained = run.as_ref().map(|(run, _)| record::pack::read(&run.pack())).transpose()?.and_then(|pack| pack.meta.system);
     let system = args.system.clone().or(trained);
-    let mut talk = Talk::new(&ready, tuned, system.as_deref(), args.max_new_tokens as usize);
+    let mut talk = Talk::new(&answerer, system.as_deref(), args.max_new_tokens as usize);
     let forgets = run.is_some() && !args.remember;
 
     // Do.

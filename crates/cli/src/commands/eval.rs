@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::ui::Ui;
 use crate::{clock, figures, place, show};
+use flow::Answerer;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -19,6 +20,9 @@ Example:
 pub struct EvalArgs {
     /// Folder of the run
     run: PathBuf,
+    /// Where the answers are made
+    #[arg(long, value_name = "auto|cpu|cuda", value_enum, hide_possible_values = true, default_value_t = place::On::Auto)]
+    device: place::On,
     /// Threads; 0 means all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -31,12 +35,11 @@ pub fn run(args: &EvalArgs, ui: &mut Ui) -> Result<(), Fault> {
     let path = place::model(&recipe.model.base, ui)?;
 
     // Plan.
-    let mut ready = flow::load_as_trained(&recipe, &path, args.threads, ui)?;
-    flow::pin(&mut ready.folder, &recipe);
-    let prepared = flow::prepare(&recipe, &ready.folder)?;
+    let answerer = Answerer::open(&path, Some((&run, &recipe)), args.device.into(), args.threads, ui)?;
+    let prepared = flow::prepare(&recipe, answerer.folder())?;
 
     // Do.
-    let found = flow::measure(&ready, &recipe, &run, &prepared, &clock::today(), ui)?;
+    let found = flow::measure(&answerer, &recipe, &run, &prepared, &clock::today(), ui)?;
 
     // Say.
     show::measured(&found).iter().for_each(|line| ui.say(line));

@@ -119,13 +119,16 @@ impl From<model::Error> for Fault {
             E::Unsupported { ref what, .. } if what.contains("target_modules") => {
                 Fault::new(Kind::Yours, &e).hint("take all of them: --set adapter.targets=all-linear")
             }
+            E::Unsupported { ref what, .. } if what.starts_with("answering") => {
+                Fault::new(Kind::Yours, &e).hint("let the CPU answer: --device cpu")
+            }
             E::Unsupported { ref what, .. } if what.ends_with("on a GPU") => {
                 Fault::new(Kind::Yours, &e).hint("train it on the CPU: --set train.device=cpu")
             }
             E::Unsupported { .. } => Fault::new(Kind::Yours, &e).hint(KNOWN_GOOD),
             E::Gpu(_) => Fault::new(Kind::Machine, &e)
                 .hint("see what is found and what is missing: tunesmith doctor")
-                .hint("or train on the CPU: --set train.device=cpu"),
+                .hint("or stay on the CPU: --set train.device=cpu, for answers --device cpu"),
             E::WrongAdapter { ref path, .. } => {
                 let config = path.with_file_name("adapter_config.json");
                 Fault::new(Kind::Yours, &e)

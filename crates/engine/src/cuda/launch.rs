@@ -64,8 +64,8 @@ pub(crate) fn eights(rows: usize, width: usize) -> Dim {
     (tasks.div_ceil(256), 1, 1)
 }
 
-/// Dynamic shared memory that a block may have without asking.
-const SHARED_FREE: usize = 48 << 10;
+/// Dynamic shared memory that a block may have without asking: 48 KiB, less what a kernel may name itself.
+const SHARED_FREE: usize = 32 << 10;
 
 impl Gpu {
     /// Runs kernel `name` of `file` (the op it belongs to) on `grid` blocks of `block` threads with `shared` bytes.

@@ -217,8 +217,24 @@ impl<T: Element> Buffer<T> {
         gpu.wait()
     }
 
+    /// As [`Buffer::read`] in the middle of a pass, for what the host must know: zeros on a failure, which the next wait tells.
+    pub fn peek(&self) -> Vec<T> {
+        self.read().unwrap_or_else(|e| {
+            self.memory.gpu().note(Err(e));
+            vec![T::ZERO; self.len]
+        })
+    }
+
+    /// As [`Buffer::write`] in the middle of a pass: a failure is told by the next wait.
+    pub fn poke(&self, values: &[T]) {
+        self.memory.gpu().note(self.write(values));
+    }
+
     /// Sets every byte to `byte`: 0 for zeros, 255 for numbers that are none.
     pub fn fill_bytes(&self, byte: u8) {
+        if self.len == 0 {
+            return;
+        }
         let gpu = self.memory.gpu();
         gpu.enter();
         // SAFETY: the range belongs to this buffer.

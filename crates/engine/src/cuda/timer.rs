@@ -33,6 +33,15 @@ impl Mark {
         Ok(Mark { event, stream: gpu.stream() })
     }
 
+    /// Waits until the device has come here.
+    ///
+    /// # Errors
+    /// What failed before.
+    pub(crate) fn reached(&self) -> Result<(), Error> {
+        // SAFETY: the event was recorded when it was made.
+        unsafe { error::check("cuEventSynchronize", sys::cuEventSynchronize(self.event)) }
+    }
+
     /// Milliseconds of device time since `earlier`, once both points are reached.
     ///
     /// # Errors

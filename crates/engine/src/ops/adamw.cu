@@ -32,42 +32,73 @@ extern "C" __global__ void __launch_bounds__(256) adamw_step(
     for (; at < n; at++) update(p[at], m[at], v[at], g[at] * by, r);
 }
 
-// To bf16: up with the probability of what lies between, by sixteen random bits. What is not finite stays so.
-__device__ __forceinline__ bf16 dither(float v, u32 random) {
-    u32 bits = __float_as_uint(v);
-    return (bits & 0x7f800000u) == 0x7f800000u ? narrow(v) : (bits + (random & 0xffff)) >> 16;
+// The same where the result is rounded to bf16: root and quotient are off by 2^-22 at most, without a branch for what is tiny.
+__device__ __forceinline__ void about(float& p, float& m, float& v, float g, const Rates& r) {
+    m += r.new1 * (g - m);
+    v += r.new2 * (g * g - v);
+    float root, by;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(v));
+    asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(by) : "f"(m), "f"(root * r.root + r.eps));
+    p = p * r.keep - r.step * by;
+}
+
+// The upper half is `v` in bf16: up with the probability of what lies between, by sixteen random bits. What is not finite stays so.
+__device__ __forceinline__ u32 dither(float v, u32 random) {
+    return __float_as_uint(v) + (fabsf(v) < __uint_as_float(0x7f800000u) ? random : 0);
+}
+
+// One step of two neighbours by 64 random bits, 32 for each: two halves and how they differ are three draws, of which any
+// two are independent.
+__device__ __forceinline__ void pair(u32& p, u32& m, u32& v, float g0, float g1, u64 random, const Rates& r) {
+    float g[2] = {g0, g1};
+    u32 out[3][2];
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        u32 mask = j ? 0xffff0000u : 0xffffu, shift = j ? 0 : 16, bits = (u32)(random >> 32 * j), high = bits >> 16;
+        float a = __uint_as_float((p & mask) << shift), b = __uint_as_float((m & mask) << shift), c = __uint_as_float((v & mask) << shift);
+        about(a, b, c, g[j], r);
+        out[0][j] = dither(a, bits & 0xffff), out[1][j] = dither(b, high), out[2][j] = dither(c, (bits ^ high) & 0xffff);
+    }
+    p = __byte_perm(out[0][0], out[0][1], 0x7632), m = __byte_perm(out[1][0], out[1][1], 0x7632);
+    v = __byte_perm(out[2][0], out[2][1], 0x7632);
 }
 
 __device__ __forceinline__ void grads8(float v[8], const bf16* g, u32 at, u32 n, bool whole) { load8(v, g, at, n, whole); }
 __device__ __forceinline__ void grads8(float v[8], const float* g, u32 at, u32 n, bool whole) { floats8(v, g, at, n, whole); }
 
-// `first` is the index of element 0 among all that are trained.
+// `first` is the index of element 0 among all that are trained. The random bits of two neighbours are a function of the first one's.
 template <class G>
 __device__ __forceinline__ void dithered(bf16* p, bf16* m, bf16* v, const G* g, u32 n, u64 first, const Rates* rates, const float* clip) {
     u32 at = (blockIdx.x * 256 + threadIdx.x) * 8;
     if (at >= n) return;
-    bool whole = at + 8 <= n && (size_t)p % 16 == 0 && (size_t)m % 16 == 0 && (size_t)v % 16 == 0 && (size_t)g % 16 == 0;
-    Rates r = *rates;
-    float by = *clip, a[8], b[8], c[8], d[8];
-    load8(a, p, at, n, whole), load8(b, m, at, n, whole), load8(c, v, at, n, whole), grads8(d, g, at, n, whole);
-    u32 out[3][8];
+    bool whole = at + 8 <= n && ((size_t)p | (size_t)m | (size_t)v | (size_t)g) % 16 == 0;
+    bf16* to[3] = {p + at, m + at, v + at};
+    uint4 raw[3];
+    float d[8];
+    // One branch, so that everything is asked for before anything is waited for.
+    if (whole) {
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-        update(a[j], b[j], c[j], d[j] * by, r);
-        u64 random = mix(r.key ^ (first + at + j));
-        out[0][j] = dither(a[j], (u32)random), out[1][j] = dither(b[j], (u32)(random >> 16)), out[2][j] = dither(c[j], (u32)(random >> 32));
+        for (int i = 0; i < 3; i++) raw[i] = *(const uint4*)to[i];
+        grads8(d, g, at, n, true);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 3; i++) raw[i] = raw8(to[i], 0, n - at, false);
+        grads8(d, g, at, n, false);
     }
-    bf16* to[3] = {p, m, v};
+    Rates r = *rates;
+    float by = *clip;
+    u32 q[3][4] = {{raw[0].x, raw[0].y, raw[0].z, raw[0].w}, {raw[1].x, raw[1].y, raw[1].z, raw[1].w}, {raw[2].x, raw[2].y, raw[2].z, raw[2].w}};
+#pragma unroll
+    for (int i = 0; i < 4; i++) pair(q[0][i], q[1][i], q[2][i], d[2 * i] * by, d[2 * i + 1] * by, mix(r.key ^ (first + at + 2 * i)), r);
 #pragma unroll
     for (int i = 0; i < 3; i++) {
         if (whole) {
-            u32* o = out[i];
-            *(uint4*)(to[i] + at) = make_uint4(o[0] | o[1] << 16, o[2] | o[3] << 16, o[4] | o[5] << 16, o[6] | o[7] << 16);
+            *(uint4*)to[i] = make_uint4(q[i][0], q[i][1], q[i][2], q[i][3]);
             continue;
         }
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            if (at + j < n) to[i][at + j] = out[i][j];
+            if (at + j < n) to[i][j] = (bf16)(q[i][j / 2] >> j % 2 * 16);
     }
 }
 
@@ -93,16 +124,26 @@ __device__ __forceinline__ double sum_block(double v) {
     return v;
 }
 
+// Four times eight are asked for before any is waited for.
+template <class G>
+__device__ __forceinline__ void squares32(double& sum, const G* g, u32 at, u32 n, bool whole) {
+    float v[4][8];
+#pragma unroll
+    for (int i = 0; i < 4; i++) grads8(v[i], g, at + i * 2048, n, whole);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 8; j++) sum += (double)v[i][j] * (double)v[i][j];
+}
 template <class G>
 __device__ __forceinline__ void squares(double* parts, const G* g, u32 n) {
     double sum = 0.;
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        u32 at = (blockIdx.x * 2048 + i * 256 + threadIdx.x) * 8;
-        float v[8];
-        grads8(v, g, at, n, at + 8 <= n && (size_t)g % 16 == 0);
-#pragma unroll
-        for (int j = 0; j < 8; j++) sum += (double)v[j] * (double)v[j];
+    g += (size_t)blockIdx.x * 16384, n -= blockIdx.x * 16384;
+    u32 at = threadIdx.x * 8;
+    if (n >= 16384 && (size_t)g % 16 == 0) {
+        squares32(sum, g, at, 16384, true), squares32(sum, g, at + 8192, 16384, true);
+    } else {
+        squares32(sum, g, at, n, false), squares32(sum, g, at + 8192, n, false);
     }
     sum = sum_block<256>(sum);
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;

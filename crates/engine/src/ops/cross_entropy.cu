@@ -135,3 +135,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) cross_entropy_best(u32*
     for (int i = 1; i < THREADS / 32; i++) mine = better(mine, shared[i]);
     best[blockIdx.x] = mine.at;
 }
+
+// out += the losses; by 1,024 threads and a fixed tree, in f64.
+extern "C" __global__ void __launch_bounds__(1024) cross_entropy_sum(double* out, const float* losses, u32 count) {
+    __shared__ double shared[1024];
+    double sum = 0;
+    for (u32 i = threadIdx.x; i < count; i += 1024) sum += losses[i];
+    shared[threadIdx.x] = sum;
+    for (u32 half = 512; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) *out += shared[0];
+}

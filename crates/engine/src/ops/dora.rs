@@ -10,6 +10,8 @@
 //!
 //! Liu et al., "DoRA" (2024): section 4.3 for the constant norm, as PEFT does it. m begins as the norm of W, so y0 is kept.
 
+pub mod gpu;
+
 use crate::cpu::columns::add_sums;
 use crate::cpu::lanes::per_level;
 use crate::cpu::shared::Shared;

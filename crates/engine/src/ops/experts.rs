@@ -11,6 +11,8 @@
 //! Weighing h, the input of an expert's last product, gives the same sum as weighing its output, is linear alike, and needs
 //! no output to be kept for the weight's gradient.
 
+pub mod gpu;
+
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};
 

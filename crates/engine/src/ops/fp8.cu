@@ -22,38 +22,47 @@ __device__ __forceinline__ float greatest(float v, float* shared) {
     return v;
 }
 
-// x * by of eight neighbours
-__device__ __forceinline__ void scaled8(float v[8], uint4 p, const float* by, u32 at, u32 width, bool whole) {
-    open8(v, p);
-    if (!by) return;
+// v * by, rounded to bf16: `by` is as wide as a row of floats, so it is read once.
+__device__ __forceinline__ uint4 scaled8(float v[8], const float* by, u32 at, u32 width, bool whole) {
     float f[8];
     floats8(f, by, at, width, whole);
 #pragma unroll
     for (int j = 0; j < 8; j++) v[j] *= f[j];
+    return pack8(v);
 }
 
-// Quantises one row that its threads hold.
+// The greatest size of what a thread holds of a row.
 template <int THREADS, int VECTORS>
-__device__ __forceinline__ void quantise(u8* q, float* scale, const uint4 p[VECTORS], const float* by, u32 width, bool whole) {
-    __shared__ float shared[32];
-    u32 lane = threadIdx.x % THREADS;
+__device__ __forceinline__ float most_of(const uint4 p[VECTORS]) {
     float v[8], most = 0.f;
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
-        scaled8(v, p[i], by, (i * THREADS + lane) * 8, width, whole);
+        open8(v, p[i]);
 #pragma unroll
         for (int j = 0; j < 8; j++) most = fmaxf(most, fabsf(v[j]));
     }
+    return most;
+}
+
+// Tells the scale of a row of which a thread's greatest is `most`; gives what to multiply by.
+template <int THREADS>
+__device__ __forceinline__ float settle(float* scale, float most) {
+    __shared__ float shared[32];
     most = greatest<THREADS>(most, shared);
     // A row of nothing has the scale 1; the least one can be divided by.
     most = most == 0.f ? 448.f : fmaxf(most, 1e-30f);
-    if (lane == 0) *scale = most / 448.f;
-    float inverse = 448.f / most;
+    if (threadIdx.x % THREADS == 0) *scale = most / 448.f;
+    return 448.f / most;
+}
+
+template <int THREADS, int VECTORS>
+__device__ __forceinline__ void put(u8* q, float inverse, const uint4 p[VECTORS], u32 width, bool whole) {
+    float v[8];
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
-        u32 at = (i * THREADS + lane) * 8;
+        u32 at = (i * THREADS + threadIdx.x % THREADS) * 8;
         if (at >= width) continue;
-        scaled8(v, p[i], by, at, width, whole);
+        open8(v, p[i]);
 #pragma unroll
         for (int j = 0; j < 8; j++) v[j] *= inverse;
         uint2 out = {e4m3(v[0], v[1]) | e4m3(v[2], v[3]) << 16, e4m3(v[4], v[5]) | e4m3(v[6], v[7]) << 16};
@@ -67,6 +76,13 @@ __device__ __forceinline__ void quantise(u8* q, float* scale, const uint4 p[VECT
     }
 }
 
+// Quantises one row that its threads hold.
+template <int THREADS, int VECTORS>
+__device__ __forceinline__ void quantise(u8* q, float* scale, const uint4 p[VECTORS], u32 width, bool whole) {
+    float inverse = settle<THREADS>(scale, most_of<THREADS, VECTORS>(p));
+    put<THREADS, VECTORS>(q, inverse, p, width, whole);
+}
+
 template <int THREADS, int VECTORS>
 __device__ __forceinline__ void rows(u8* q, float* scales, const bf16* x, const float* by, u32 rows, u32 width, u32 ldx) {
     u32 row = blockIdx.x * (blockDim.x / THREADS) + threadIdx.x / THREADS, lane = threadIdx.x % THREADS;
@@ -75,7 +91,14 @@ __device__ __forceinline__ void rows(u8* q, float* scales, const bf16* x, const 
     uint4 p[VECTORS];
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) p[i] = raw8(x + (size_t)row * ldx, (i * THREADS + lane) * 8, width, whole);
-    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, by, width, whole);
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++) {
+        if (!by) break;
+        float v[8];
+        open8(v, p[i]);
+        p[i] = scaled8(v, by, (i * THREADS + lane) * 8, width, whole);
+    }
+    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, width, whole);
 }
 
 // RMSNorm, then as above; see rmsnorm.cu.
@@ -110,7 +133,7 @@ __device__ __forceinline__ void norm(
         store8(y, v, at, width, whole);
         p[i] = pack8(v);
     }
-    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, nullptr, width, whole);
+    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, width, whole);
 }
 
 // SwiGLU, then as above; see swiglu.cu.
@@ -131,7 +154,38 @@ __device__ __forceinline__ void gate(u8* q, float* scales, bf16* h, const bf16* 
         store8(h + (size_t)row * ldh, g, at, width, whole);
         p[i] = pack8(g);
     }
-    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, nullptr, width, whole);
+    quantise<THREADS, VECTORS>(q + (size_t)row * width, scales + row, p, width, whole);
+}
+
+// The backward pass of SwiGLU (see swiglu.cu), then as above: a row of dg and du is one.
+template <int THREADS, int VECTORS>
+__device__ __forceinline__ void gate_back(
+    u8* q, float* scales, bf16* gu, bf16* dh, const float* by, u32 rows, u32 width, u32 ldg, u32 ldh) {
+    u32 row = blockIdx.x * (blockDim.x / THREADS) + threadIdx.x / THREADS, lane = threadIdx.x % THREADS;
+    if (row >= rows) return;
+    bool whole = width % 8 == 0 && even(dh, ldh) && even(gu, ldg);
+    bf16 *gate = gu + (size_t)row * ldg, *grad = dh + (size_t)row * ldh;
+    uint4 pg[VECTORS], pu[VECTORS];
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++) {
+        u32 at = (i * THREADS + lane) * 8;
+        float g[8], u[8], d[8];
+        load8(g, gate, at, width, whole), load8(u, gate + width, at, width, whole), load8(d, grad, at, width, whole);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float s = __fdividef(1.f, 1.f + __expf(-g[j])), silu = g[j] * s, up = u[j], from = d[j];
+            d[j] = silu * up;
+            u[j] = from * silu;
+            g[j] = (from * up) * (s * (1.f + g[j] * (1.f - s)));
+        }
+        store8(gate, g, at, width, whole), store8(gate + width, u, at, width, whole), store8(grad, d, at, width, whole);
+        open8(g, pack8(g)), open8(u, pack8(u)); // as they were stored
+        pg[i] = scaled8(g, by, at, width, whole), pu[i] = scaled8(u, by + width, at, width, whole);
+    }
+    float inverse = settle<THREADS>(scales + row, fmaxf(most_of<THREADS, VECTORS>(pg), most_of<THREADS, VECTORS>(pu)));
+    q += (size_t)row * 2 * width;
+    put<THREADS, VECTORS>(q, inverse, pg, width, whole);
+    put<THREADS, VECTORS>(q + width, inverse, pu, width, whole);
 }
 
 #define KERNELS(NAME, BLOCK, THREADS, VECTORS)                                                                                       \
@@ -147,11 +201,21 @@ __device__ __forceinline__ void gate(u8* q, float* scales, bf16* h, const bf16* 
         u8* q, float* scales, bf16* h, const bf16* gu, u32 count, u32 width, u32 ldh, u32 ldg) {                                     \
         gate<THREADS, VECTORS>(q, scales, h, gu, count, width, ldh, ldg);                                                            \
     }
+#define BACKWARD(NAME, BLOCK, THREADS, VECTORS)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(BLOCK) fp8_swiglu_backward_##NAME(                                                  \
+        u8* q, float* scales, bf16* gu, bf16* dh, const float* by, u32 count, u32 width, u32 ldg, u32 ldh) {                         \
+        gate_back<THREADS, VECTORS>(q, scales, gu, dh, by, count, width, ldg, ldh);                                                  \
+    }
 KERNELS(1024, 256, 32, 4)
 KERNELS(4096, 256, 256, 2)
 KERNELS(8192, 256, 256, 4)
 KERNELS(16384, 512, 512, 4)
 KERNELS(32768, 512, 512, 8)
+BACKWARD(1024, 256, 32, 4)
+BACKWARD(4096, 256, 256, 2)
+BACKWARD(8192, 512, 512, 2)
+BACKWARD(16384, 1024, 1024, 2)
+BACKWARD(32768, 1024, 1024, 4)
 
 // Four words of four bytes: the transpose of their 4 x 4 bytes.
 __device__ __forceinline__ void turn4(u32 w[4]) {

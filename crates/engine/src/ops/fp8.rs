@@ -4,7 +4,7 @@
 //! Backward   none: what is quantised is a frozen weight, or an operand of a product with one.
 //! Shapes     x (rows, width) with a stride   by (width)   q (rows, width) without gaps   scales (rows)   transpose (width, rows)
 //! Writes     q, scales, the transpose overwritten. A row by itself, so a result does not depend on its neighbours.
-//! Rounds     f32, then once to e4m3: 1/16 of a value, 2^-10 of the scale near 0. Micikevicius et al., "FP8 formats for deep
+//! Rounds     x * by to bf16, then once to e4m3: 1/16 of a value, 2^-10 of the scale near 0. Micikevicius et al., "FP8 formats for deep
 //!            learning" (2022).
 //! Moves      reads 2, writes 1 byte an element; the transpose 1 and 1. GPU only: the CPU has no such products.
 
@@ -54,6 +54,25 @@ pub fn swiglu(gpu: &Gpu, to: Quantised, h: Rows, gate_up: Rows) {
     let (sizes, strides) = ([h.rows as u32, h.width as u32], [h.stride as u32, gate_up.stride as u32]);
     let args = args![to.q.address(), to.scales.address(), h.at, gate_up.at, sizes[0], sizes[1], strides[0], strides[1]];
     gpu.launch(FILE, names[which], grid, threads, 0, args);
+}
+
+/// The backward pass of SwiGLU, where `gate_up` becomes its gradient and `dh` becomes h, and then [`quantise`] of that gradient
+/// times `by`, in one pass: the same bits.
+pub fn swiglu_backward(gpu: &Gpu, to: Quantised, gate_up: Rows, dh: Rows, by: &Buffer<f32>) {
+    assert!(gate_up.rows == dh.rows && gate_up.width == 2 * dh.width && by.len() == gate_up.width, "{dh:?} of {gate_up:?}");
+    assert!(to.q.len() >= gate_up.rows * gate_up.width, "{gate_up:?}");
+    let names = [
+        "fp8_swiglu_backward_1024",
+        "fp8_swiglu_backward_4096",
+        "fp8_swiglu_backward_8192",
+        "fp8_swiglu_backward_16384",
+        "fp8_swiglu_backward_32768",
+    ];
+    let (which, grid, _) = shape(to, dh);
+    let threads = [256, 256, 512, 1024, 1024][which]; // a thread holds as much of gates as of ups
+    let (sizes, strides) = ([dh.rows as u32, dh.width as u32], [gate_up.stride as u32, dh.stride as u32]);
+    let (q, scales, by) = (to.q.address(), to.scales.address(), by.address());
+    gpu.launch(FILE, names[which], grid, threads, 0, args![q, scales, gate_up.at, dh.at, by, sizes[0], sizes[1], strides[0], strides[1]]);
 }
 
 /// Which kernel holds a row of `x` in registers, its grid and its threads.

@@ -10,6 +10,8 @@
 //! Rounds     f32 products, k in fixed blocks (x and dy to bf16 where W is held so); the update is part of the same sum and of the same visit of a tile, so it costs no pass over y.
 //! Moves      forward reads x once for u and once a member, W once; compute-bound.
 
+pub mod gpu;
+
 use crate::cpu::Cx;
 use crate::cpu::for_rows;
 use crate::cpu::gemm::{Mat, Rhs, Term, Weight, Write, product};

@@ -1,6 +1,7 @@
 //! One file per op: formula, forward, backward, reference, judges.
 
 pub mod adamw;
+pub mod answer;
 pub mod attention;
 pub mod balance;
 pub mod bias;

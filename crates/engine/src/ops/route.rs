@@ -9,6 +9,8 @@
 //!            all experts cancels in w, so only the chosen ones are exponentiated (as Jiang et al., "Mixtral of Experts", 2024).
 //! Moves      reads logits once: rows * experts * 4 bytes.
 
+pub mod gpu;
+
 use crate::cpu::math::exp;
 use crate::cpu::shared::Shared;
 use crate::cpu::{Cx, for_rows};

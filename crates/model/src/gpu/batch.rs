@@ -2,6 +2,7 @@
 
 use crate::room::Limits;
 use crate::{Dims, MicroBatch};
+use engine::cuda::staging::Staging;
 use engine::cuda::{Buffer, Error};
 use engine::ops::attention::gpu::{Host, Seen, Version};
 use std::ops::Range;
@@ -45,7 +46,7 @@ pub(crate) struct Packed {
 }
 
 /// Words that parts begin at multiples of, so that each is aligned as a buffer is.
-const STEP: usize = engine::cuda::memory::ALIGN / size_of::<u32>();
+pub(crate) const STEP: usize = engine::cuda::memory::ALIGN / size_of::<u32>();
 
 impl Packed {
     /// Packs `b`; `long` is the row of the rotary table where long examples' angles begin, `version` which
@@ -74,9 +75,9 @@ impl Packed {
         p
     }
 
-    /// Copies it to `to`.
-    pub fn load(&self, to: &Buffer<u32>) -> Result<Loaded, Error> {
-        to.write(&self.words)?;
+    /// Copies it to `to`, by way of `staging`.
+    pub fn load(&self, staging: &mut Staging, to: &Buffer<u32>) -> Result<Loaded, Error> {
+        staging.write(to, &self.words)?;
         let mut parts = self.parts.iter().map(|range| to.part(range.clone()));
         let mut next = || parts.next().expect("six parts and those of attention");
         let (ids, angles, rows, starts, wanted, weights) = (next(), next(), next(), next(), next(), next());

@@ -1,7 +1,8 @@
 //! What fills the frozen weights on the GPU: a model's files, or random numbers for measuring speed.
 
 use crate::gpu::weights::{Coded, Held, Linear, Weights};
-use crate::modules::{EMBED, HEAD, LAST_NORM, norm, on_disk, shape};
+use crate::modules::{EMBED, HEAD, LAST_NORM, norm, on_disk, router, shape};
+use crate::random::{self, Stream};
 use crate::{Dims, Error};
 use engine::cuda::{Buffer, Element, Gpu, bf16};
 use engine::ops::fp8::{self, Quantised};
@@ -12,9 +13,12 @@ use formats::bnb::{Raw, RawScales, Scheme};
 use std::sync::Arc;
 
 /// Where the numbers come from.
+#[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// A model's files.
     Files(&'a formats::Weights),
+    /// The same, the matrices of the layers quantised and decoded again: a quantised base that is held in bfloat16.
+    Decoded(&'a formats::Weights, Scheme),
     /// Random numbers of the size that trained weights have: for measuring speed.
     Random(u64),
 }
@@ -28,7 +32,8 @@ impl Weights {
         self.begin()?;
         match source {
             Source::Random(seed) => self.fill_at_random(gpu, *seed),
-            Source::Files(files) => Filler { gpu, files, floats: Vec::new(), rows: Vec::new() }.fill(self, d, progress),
+            Source::Files(files) => Filler::new(gpu, files, None).fill(self, d, progress),
+            Source::Decoded(files, scheme) => Filler::new(gpu, files, Some(*scheme)).fill(self, d, progress),
         }
     }
 
@@ -46,6 +51,8 @@ impl Weights {
         ones(&self.norm)?;
         for layer in &self.layers {
             layer.norms.iter().try_for_each(ones)?;
+            let draw = |i: u64| 0.04 * random::uniform(seed, Stream::Adapter(0), i) as f32 - 0.02;
+            layer.router.write(&(0..layer.router.len() as u64).map(draw).collect::<Vec<_>>())?;
         }
         for (i, linear) in self.groups().enumerate() {
             linear.fill_at_random(gpu, seed + 2 + i as u64)?;
@@ -108,16 +115,21 @@ impl Linear {
 struct Filler<'a> {
     gpu: &'a Arc<Gpu>,
     files: &'a formats::Weights,
+    decoded: Option<Scheme>,
     floats: Vec<f32>,
     rows: Vec<bf16>,
 }
 
-impl Filler<'_> {
+impl<'a> Filler<'a> {
+    fn new(gpu: &'a Arc<Gpu>, files: &'a formats::Weights, decoded: Option<Scheme>) -> Filler<'a> {
+        Filler { gpu, files, decoded, floats: Vec::new(), rows: Vec::new() }
+    }
+
     fn fill(mut self, w: &mut Weights, d: &Dims, progress: &mut dyn FnMut(usize, usize)) -> Result<(), Error> {
         let total = d.layers + 1;
         self.table(&w.embed, EMBED, d)?;
-        if !d.tied {
-            self.table(&w.head, HEAD, d)?;
+        if w.head.address() != w.embed.address() {
+            self.table(&w.head, if d.tied { EMBED } else { HEAD }, d)?;
         }
         self.vector(&w.norm, &format!("{LAST_NORM}.weight"))?;
         progress(1, total);
@@ -127,6 +139,9 @@ impl Filler<'_> {
             }
             for (which, to) in layer.norms.iter().enumerate() {
                 self.vector(to, &norm(l, which))?;
+            }
+            if let Some(e) = &d.experts {
+                layer.router.write(self.read(&router(l), &[e.count, d.hidden])?)?;
             }
             progress(2 + l, total);
         }
@@ -146,6 +161,18 @@ impl Filler<'_> {
         self.files.load_f32(name, shape, &mut self.floats[..n])?;
         self.files.release();
         Ok(&self.floats[..n])
+    }
+
+    /// A matrix of a layer, as it is or quantised and decoded.
+    fn matrix(&mut self, name: &str, (rows, width): (usize, usize)) -> Result<&[f32], Error> {
+        let Some(scheme) = self.decoded else { return self.read(name, &[rows, width]) };
+        let coded = self.files.quantised(name, (rows, width), scheme, Dtype::F32)?;
+        self.files.release();
+        self.floats.resize(self.floats.len().max(rows * width), 0.0);
+        for (row, to) in self.floats.chunks_exact_mut(width).take(rows).enumerate() {
+            coded.decode(row, 0, to);
+        }
+        Ok(&self.floats[..rows * width])
     }
 
     fn table(&mut self, to: &Buffer<bf16>, name: &str, d: &Dims) -> Result<(), Error> {
@@ -180,7 +207,7 @@ impl Filler<'_> {
         all.resize((outputs + pad) * stride, bf16::ZERO);
         let mut first = 0;
         for m in &on_disk {
-            let values = self.read(&format!("{}.weight", m.name), &[rows_of(m), to.inputs])?;
+            let values = self.matrix(&format!("{}.weight", m.name), (rows_of(m), to.inputs))?;
             for (line, from) in all[first * stride..].chunks_mut(stride).zip(values.chunks(to.inputs)) {
                 line.iter_mut().zip(from).for_each(|(t, &f)| *t = bf16::from_f32(f));
             }

@@ -1,13 +1,17 @@
 //! Forward and backward on the GPU, as mirrored lists of ops; the same formulas and order as `decoder.rs`.
 //!
-//! Activations are bfloat16, sums float32, gradients of what is trained float32. The residual stream is added to by the
+//! Activations are bfloat16, sums float32, gradients of what is trained float32 or, of weights, as in `gradient.rs`. The residual stream is added to by the
 //! products themselves. The last layer's second half and the head run for supervised rows only.
 
 use crate::Dims;
 use crate::gpu::batch::Loaded;
+use crate::gpu::dora::Dora;
+use crate::gpu::drops::Drops;
+use crate::gpu::experts::few_rows;
 use crate::gpu::room::{Room, Saved};
 use crate::gpu::trained::Trained;
 use crate::gpu::weights::{Layer, Weights};
+use crate::gpu::whole::Whole;
 use crate::gpu::wide::Wide;
 use crate::modules::{DOWN, GATE_UP, OUT, QKV};
 use engine::cuda::product::{Mat, Write, product};
@@ -22,31 +26,37 @@ pub(crate) struct Pass<'a> {
     pub d: &'a Dims,
     pub weights: &'a Weights,
     pub trained: &'a Trained,
+    pub whole: &'a Whole,
+    pub drops: &'a Drops,
+    pub dora: &'a Dora,
     pub room: &'a Room,
     pub table: &'a rope::gpu::Table,
     pub batch: &'a Loaded,
+    /// Of each example the rows that it is made of.
+    pub examples: &'a [Vec<Range<usize>>],
 }
 
 impl Pass<'_> {
-    fn layer(&self, i: usize) -> &Layer {
+    pub(super) fn layer(&self, i: usize) -> &Layer {
         &self.weights.layers[i]
     }
 
-    fn saved(&self, i: usize) -> &Saved {
+    pub(super) fn saved(&self, i: usize) -> &Saved {
         &self.room.saved[self.room.place(i)]
     }
 
+    /// Whether layer `i` is the last one, of which only supervised rows are wanted.
     fn is_last(&self, i: usize) -> bool {
-        i + 1 == self.d.layers
+        i + 1 == self.d.layers && few_rows(self.d, self.room.limits)
     }
 
     /// Rows of the second half of layer `i`.
-    fn rows(&self, i: usize) -> usize {
+    pub(super) fn rows(&self, i: usize) -> usize {
         if self.is_last(i) { self.batch.targets } else { self.batch.tokens }
     }
 
     /// Columns 0..hidden of compact rows.
-    fn hidden(&self, x: &Buffer<bf16>, n: usize) -> Rows {
+    pub(super) fn hidden(&self, x: &Buffer<bf16>, n: usize) -> Rows {
         x.rows(n, 0, self.d.hidden, self.d.hidden)
     }
 
@@ -63,16 +73,20 @@ impl Pass<'_> {
             self.out(i);
             self.feed(i, false);
         }
+        if !few_rows(self.d, self.room.limits) {
+            rows::pick(self.gpu, self.room.picked.own(self.batch.targets), self.room.dx.own(self.batch.tokens), &self.batch.rows);
+        }
     }
 
     /// q, k, v and attention of layer `i`, up to `saved.o`.
     fn attend(&self, i: usize) {
         let (gpu, d, n, s, layer) = (self.gpu, self.d, self.batch.tokens, self.saved(i), self.layer(i));
         let (norm, group) = (&self.room.norm, &layer.groups[QKV]);
-        rmsnorm::gpu::forward(gpu, norm.own(n), &s.r1, self.hidden(&self.room.xs[i], n), &layer.norms[0], d.rms_eps);
-        group.inside(gpu, norm, n);
+        group.normed(gpu, norm.own(n), &s.r1, self.hidden(&self.room.xs[i], n), &layer.norms[0], d.rms_eps);
+        self.drops.inside(gpu, (i, QKV), group, norm, n);
         keep(gpu, &s.u[QKV], norm, n, group.pad);
-        group.forward(gpu, s.qkv.rows(n, 0, group.outputs, group.outputs), Write::Set, norm, n);
+        let y = s.qkv.rows(n, 0, group.outputs, group.outputs);
+        self.dora.forward(gpu, (i, QKV), group, (y, None), (norm, true), n);
         if d.qk_norm {
             self.norm_heads(i);
         }
@@ -116,29 +130,41 @@ impl Pass<'_> {
             (&s.o, self.hidden(&self.room.xs[i], n))
         };
         debug_assert_eq!(o.width, d.q_width());
-        group.inside(gpu, o, n);
-        group.forward(gpu, mid, Write::Plus(x.into()), o, n);
+        self.drops.inside(gpu, (i, OUT), group, o, n);
+        self.dora.forward(gpu, (i, OUT), group, (mid, Some(x)), (o, false), n);
     }
 
     /// The feed-forward half. `again` stops where only what the backward pass reads is wanted.
     fn feed(&self, i: usize, again: bool) {
         let (gpu, d, n, s, layer) = (self.gpu, self.d, self.rows(i), self.saved(i), self.layer(i));
         let (norm, act) = (&self.room.norm, &self.room.act);
-        rmsnorm::gpu::forward(gpu, norm.own(n), &s.r2, self.hidden(&s.mid, n), &layer.norms[1], d.rms_eps);
-        layer.groups[GATE_UP].inside(gpu, norm, n);
-        keep(gpu, &s.u[GATE_UP], norm, n, layer.groups[GATE_UP].pad);
-        layer.groups[GATE_UP].forward(gpu, s.gate_up.own(n), Write::Set, norm, n);
-        if again && layer.groups[DOWN].pad == 0 {
+        let (gate_up, down) = (&layer.groups[GATE_UP], &layer.groups[DOWN]);
+        gate_up.normed(gpu, norm.own(n), &s.r2, self.hidden(&s.mid, n), &layer.norms[1], d.rms_eps);
+        if let Some(experts) = &self.room.experts {
+            return self.experts(experts, i, again, || self.output(i, n));
+        }
+        self.drops.inside(gpu, (i, GATE_UP), gate_up, norm, n);
+        keep(gpu, &s.u[GATE_UP], norm, n, gate_up.pad);
+        self.dora.forward(gpu, (i, GATE_UP), gate_up, (s.gate_up.own(n), None), (norm, true), n);
+        if again && down.pad == 0 {
             return;
         }
-        swiglu::gpu::forward(gpu, act.own(n), s.gate_up.own(n));
-        layer.groups[DOWN].inside(gpu, act, n);
-        keep(gpu, &s.u[DOWN], act, n, layer.groups[DOWN].pad);
+        down.activated(gpu, act.own(n), s.gate_up.own(n));
+        self.drops.inside(gpu, (i, DOWN), down, act, n);
+        keep(gpu, &s.u[DOWN], act, n, down.pad);
         if again {
             return;
         }
-        let to = if self.is_last(i) { self.room.picked.own(n) } else { self.hidden(&self.room.xs[i + 1], n) };
-        layer.groups[DOWN].forward(gpu, to, Write::Plus(self.hidden(&s.mid, n).into()), act, n);
+        self.dora.forward(gpu, (i, DOWN), down, (self.output(i, n), Some(self.hidden(&s.mid, n))), (act, true), n);
+    }
+
+    /// Where layer `i` leaves its output.
+    fn output(&self, i: usize, n: usize) -> Rows {
+        match self.room.xs.get(i + 1) {
+            Some(next) => self.hidden(next, n),
+            None if self.is_last(i) => self.room.picked.own(n),
+            None => self.room.dx.own(n),
+        }
     }
 
     /// Final norm and logits of supervised rows `from..from + n`.
@@ -180,67 +206,110 @@ impl Pass<'_> {
             let logits = self.logits(from, n);
             let (targets, weights) = self.batch.wanted(from, n);
             cross_entropy::gpu::forward_backward(gpu, logits, &room.losses.part(from..from + n), &targets, &weights, scale);
+            self.whole.head(gpu, from, logits, room.norm.own(n));
             let dnorm = self.hidden(&room.dnorm, n);
             product(gpu, dnorm.into(), Write::Set, logits.into(), self.head());
             let (x, r) = (self.picked(from, n), room.r.part(from..from + n));
+            self.whole.last_norm(gpu, dnorm, x, &r);
             rmsnorm::gpu::backward_set(gpu, x, dnorm, x, &self.weights.norm, &r);
         }
     }
 
-    /// The list of [`Pass::forward`] read upwards; adds to the gradients of what is trained.
-    pub fn backward(&self) {
+    /// The list of [`Pass::forward`] read upwards; adds to the gradients of what is trained. `examples` is one over the examples of
+    /// the step.
+    pub fn backward(&self, examples: f64) {
+        self.weigh_routers();
+        if !few_rows(self.d, self.room.limits) {
+            rows::put_back(self.gpu, self.room.dx.own(self.batch.tokens), self.room.picked.own(self.batch.targets), &self.batch.starts);
+        }
         for i in (0..self.d.layers).rev() {
             if i < self.room.limits.recompute {
                 self.attend(i);
                 self.out(i);
                 self.feed(i, true);
             }
-            self.feed_backward(i);
+            self.feed_backward(i, examples);
             self.out_backward(i);
             self.attend_backward(i);
         }
+        self.whole.embed(self.gpu, self.room.dx.own(self.batch.tokens));
+        self.whole.done();
     }
 
     /// The gradient of the residual stream in the second half of layer `i`.
-    fn dx(&self, i: usize) -> &Wide {
+    pub(super) fn dx(&self, i: usize) -> &Wide {
         if self.is_last(i) { &self.room.picked } else { &self.room.dx }
     }
 
-    fn feed_backward(&self, i: usize) {
+    fn feed_backward(&self, i: usize, examples: f64) {
         let (gpu, n, s, layer, room) = (self.gpu, self.rows(i), self.saved(i), self.layer(i), self.room);
-        let (dx, act, grads) = (self.dx(i), &room.act, self.trained.group(i, DOWN));
-        let down = &layer.groups[DOWN];
-        down.inside_back(gpu, dx, n);
-        down.backward(gpu, act.own(n), dx, n);
-        grads.b(gpu, dx.own(n), compact(&s.u[DOWN], n, down.pad));
-        swiglu::gpu::backward(gpu, s.gate_up.own(n), act.own(n));
-        grads.a(gpu, dx.inside(n, down.pad), act.own(n));
-
-        let (gate_up, grads) = (&layer.groups[GATE_UP], self.trained.group(i, GATE_UP));
-        gate_up.inside_back(gpu, &s.gate_up, n);
-        let dnorm = self.hidden(&room.dnorm, n);
-        gate_up.backward(gpu, dnorm, &s.gate_up, n);
-        grads.b(gpu, s.gate_up.own(n), compact(&s.u[GATE_UP], n, gate_up.pad));
-        if gate_up.pad > 0 {
-            rmsnorm::gpu::forward(gpu, room.norm.own(n), &s.r2, self.hidden(&s.mid, n), &layer.norms[1], self.d.rms_eps);
-            grads.a(gpu, s.gate_up.inside(n, gate_up.pad), room.norm.own(n));
+        let (dx, dnorm, mid) = (self.dx(i), self.hidden(&room.dnorm, n), self.hidden(&s.mid, n));
+        match &room.experts {
+            Some(experts) => self.experts_backward(experts, i, examples),
+            None => {
+                self.down_backward(i);
+                self.gate_up_backward(i);
+            }
         }
-        rmsnorm::gpu::backward(gpu, dx.own(n), dnorm, self.hidden(&s.mid, n), &layer.norms[1], &s.r2);
+        self.whole.norm(gpu, (i, 1), dnorm, mid, &s.r2);
+        rmsnorm::gpu::backward(gpu, dx.own(n), dnorm, mid, &layer.norms[1], &s.r2);
+    }
+
+    /// From the gradient of gate and up to that of the normed input, in `room.dnorm`.
+    fn gate_up_backward(&self, i: usize) {
+        let (gpu, n, s, layer, room) = (self.gpu, self.rows(i), self.saved(i), self.layer(i), self.room);
+        let (group, grads, at) = (&layer.groups[GATE_UP], self.trained.group(i, GATE_UP), (i, GATE_UP));
+        let (dnorm, mid, dy) = (self.hidden(&room.dnorm, n), self.hidden(&s.mid, n), &s.gate_up);
+        if group.pad > 0 || self.whole.is_model() {
+            rmsnorm::gpu::forward(gpu, room.norm.own(n), &s.r2, mid, &layer.norms[1], self.d.rms_eps);
+        }
+        if self.dora.scales(at) {
+            give_back(gpu, &room.norm, &s.u[GATE_UP], n, group.pad);
+            self.dora.backward(gpu, at, group, dy, &room.norm, n, &self.trained.grads);
+        }
+        group.inside_back(gpu, dy, n);
+        self.drops.backward(gpu, at, group, dnorm, (dy, true), n);
+        if group.pad > 0 || self.whole.is_model() {
+            let x = self.drops.left(gpu, at, group, room.norm.own(n));
+            grads.add(gpu, (dy.own(n), compact(&s.u[GATE_UP], n, group.pad)), (dy.inside(n, group.pad), x));
+            self.whole.group(gpu, at, dy.own(n), room.norm.own(n));
+        }
+    }
+
+    /// From the gradient of the residual stream to that of gate and up, in their place.
+    fn down_backward(&self, i: usize) {
+        let (gpu, n, s, layer, room) = (self.gpu, self.rows(i), self.saved(i), self.layer(i), self.room);
+        let (dx, act, at) = (self.dx(i), &room.act, (i, DOWN));
+        let (group, grads) = (&layer.groups[DOWN], self.trained.group(i, DOWN));
+        if self.dora.scales(at) {
+            swiglu::gpu::forward(gpu, act.own(n), s.gate_up.own(n));
+            give_back(gpu, act, &s.u[DOWN], n, group.pad);
+        }
+        let dy = self.dora.backward(gpu, at, group, dx, act, n, &self.trained.grads);
+        group.inside_back(gpu, dy, n);
+        self.drops.backward(gpu, at, group, act.own(n), (dy, false), n);
+        layer.groups[GATE_UP].activated_backward(gpu, s.gate_up.own(n), act.own(n));
+        let x = self.drops.left(gpu, at, group, act.own(n));
+        grads.add(gpu, (dy.own(n), compact(&s.u[DOWN], n, group.pad)), (dy.inside(n, group.pad), x));
+        self.whole.group(gpu, at, dy.own(n), act.own(n));
     }
 
     fn out_backward(&self, i: usize) {
         let (gpu, n, s, room) = (self.gpu, self.rows(i), self.saved(i), self.room);
         let (dx, group, grads) = (self.dx(i), &self.layer(i).groups[OUT], self.trained.group(i, OUT));
         let o = if self.is_last(i) { &room.o_rows } else { &s.o };
-        group.inside_back(gpu, dx, n);
-        grads.b(gpu, dx.own(n), o.inside(n, group.pad));
-        grads.a(gpu, dx.inside(n, group.pad), o.own(n));
+        let at = (i, OUT);
+        let dy = self.dora.backward(gpu, at, group, dx, o, n, &self.trained.grads);
+        group.inside_back(gpu, dy, n);
+        let x = self.drops.left(gpu, at, group, o.own(n));
+        grads.add(gpu, (dy.own(n), o.inside(n, group.pad)), (dy.inside(n, group.pad), x));
+        self.whole.group(gpu, at, dy.own(n), o.own(n));
         if !self.is_last(i) {
-            group.backward(gpu, room.d_o.own(n), dx, n);
+            self.drops.backward(gpu, at, group, room.d_o.own(n), (dy, false), n);
             return;
         }
         // What was picked for the last layer goes back to its rows; the others have no gradient yet.
-        group.backward(gpu, o.own(n), dx, n);
+        self.drops.backward(gpu, at, group, o.own(n), (dy, false), n);
         let all = self.batch.tokens;
         rows::put_back(gpu, room.d_o.own(all), o.own(n), &self.batch.starts);
         rows::put_back(gpu, room.dx.own(all), dx.own(n), &self.batch.starts);
@@ -248,8 +317,7 @@ impl Pass<'_> {
 
     fn attend_backward(&self, i: usize) {
         let (gpu, d, n, s, layer, room) = (self.gpu, self.d, self.batch.tokens, self.saved(i), self.layer(i), self.room);
-        let (group, grads) = (&layer.groups[QKV], self.trained.group(i, QKV));
-        let (width, all) = (d.q_width(), group.outputs);
+        let (width, all) = (d.q_width(), layer.groups[QKV].outputs);
         let qkv = s.qkv.rows(n, 0, all, all);
         attention::gpu::backward(
             gpu,
@@ -266,33 +334,54 @@ impl Pass<'_> {
         if d.qk_norm {
             let raw = s.raw.rows(n, 0, turned.width, turned.width);
             for (which, columns, r) in self.normed(n) {
-                let (dy, x) = (turned.columns(columns.clone()), raw.columns(columns));
-                rmsnorm::gpu::heads_backward(gpu, dy, dy, x, &layer.norms[which], &s.rqk.part(r));
+                let (dy, x, r) = (turned.columns(columns.clone()), raw.columns(columns), s.rqk.part(r));
+                self.whole.norm(gpu, (i, which), dy, x, &r);
+                rmsnorm::gpu::heads_backward(gpu, dy, dy, x, &layer.norms[which], &r);
             }
         }
-        group.inside_back(gpu, &room.dqkv, n);
-        grads.b(gpu, room.dqkv.own(n), compact(&s.u[QKV], n, group.pad));
-        let x = self.hidden(&room.xs[i], n);
-        if group.pad > 0 {
-            rmsnorm::gpu::forward(gpu, room.norm.own(n), &s.r1, x, &layer.norms[0], d.rms_eps);
-            grads.a(gpu, room.dqkv.inside(n, group.pad), room.norm.own(n));
+        self.qkv_backward(i);
+    }
+
+    /// From the gradient of the projections to that of the residual stream.
+    fn qkv_backward(&self, i: usize) {
+        let (gpu, n, s, layer, room) = (self.gpu, self.batch.tokens, self.saved(i), self.layer(i), self.room);
+        let (group, grads, at) = (&layer.groups[QKV], self.trained.group(i, QKV), (i, QKV));
+        let (x, dy) = (self.hidden(&room.xs[i], n), &room.dqkv);
+        if group.pad > 0 || self.whole.is_model() {
+            rmsnorm::gpu::forward(gpu, room.norm.own(n), &s.r1, x, &layer.norms[0], self.d.rms_eps);
         }
-        // Below the first layer nothing is trained.
-        if i > 0 {
+        if self.dora.scales(at) {
+            give_back(gpu, &room.norm, &s.u[QKV], n, group.pad);
+            self.dora.backward(gpu, at, group, dy, &room.norm, n, &self.trained.grads);
+        }
+        group.inside_back(gpu, dy, n);
+        if group.pad > 0 || self.whole.is_model() {
+            let left = self.drops.left(gpu, at, group, room.norm.own(n));
+            grads.add(gpu, (dy.own(n), compact(&s.u[QKV], n, group.pad)), (dy.inside(n, group.pad), left));
+            self.whole.group(gpu, at, dy.own(n), room.norm.own(n));
+        }
+        // Below the first layer often nothing is trained.
+        if i > 0 || self.whole.goes_below() {
             let dnorm = self.hidden(&room.dnorm, n);
-            group.backward(gpu, dnorm, &room.dqkv, n);
+            self.drops.backward(gpu, at, group, dnorm, (dy, false), n);
+            self.whole.norm(gpu, (i, 0), dnorm, x, &s.r1);
             rmsnorm::gpu::backward(gpu, room.dx.own(n), dnorm, x, &layer.norms[0], &s.r1);
         }
     }
 }
 
 /// Copies what lies behind the rows of `x`, for the backward pass.
-fn keep(gpu: &Gpu, to: &Buffer<bf16>, x: &Wide, n: usize, pad: usize) {
+pub(super) fn keep(gpu: &Gpu, to: &Buffer<bf16>, x: &Wide, n: usize, pad: usize) {
     if pad > 0 {
         rows::copy(gpu, compact(to, n, pad), x.inside(n, pad));
     }
 }
 
-fn compact(u: &Buffer<bf16>, n: usize, pad: usize) -> Rows {
+/// Copies it back.
+fn give_back(gpu: &Gpu, x: &Wide, from: &Buffer<bf16>, n: usize, pad: usize) {
+    rows::copy(gpu, x.inside(n, pad), compact(from, n, pad));
+}
+
+pub(super) fn compact(u: &Buffer<bf16>, n: usize, pad: usize) -> Rows {
     u.rows(n, 0, pad, pad)
 }

@@ -1,5 +1,6 @@
 //! All buffers of training on the GPU: counted before they exist, taken from one allocation.
 
+use crate::gpu::experts;
 use crate::gpu::weights::padded;
 use crate::gpu::wide::Wide;
 use crate::modules::{DOWN, GATE_UP, OUT, QKV};
@@ -23,8 +24,8 @@ pub(crate) struct Saved {
     pub l: Buffer<f32>,       // (heads, tokens)
     pub mid: Buffer<bf16>,    // (rows, hidden): the residual stream after attention
     pub r2: Buffer<f32>,      // (rows)
-    pub gate_up: Wide,        // (rows, 2 * intermediate); in the backward pass its gradient
-    pub u: [Buffer<bf16>; 4], // (rows, pad) of each group; that of OUT lies behind o, or o_rows
+    pub gate_up: Wide,        // (rows, 2 * intermediate), or (listed rows, ..) of experts; in the backward pass its gradient
+    pub u: [Buffer<bf16>; 4], // (rows, pad) of each group, or (listed rows, pad); that of OUT lies behind o, or o_rows
 }
 
 /// All buffers of training.
@@ -32,7 +33,7 @@ pub(crate) struct Room {
     pub xs: Vec<Buffer<bf16>>, // of each layer (tokens, hidden): the residual stream as it comes in
     pub saved: Vec<Saved>,
     pub norm: Wide,           // (tokens, hidden): a layer's normed input
-    pub act: Wide,            // (rows, intermediate): silu(gate)*up; in the backward pass its gradient first
+    pub act: Wide,            // (rows, or listed rows, intermediate): silu(gate)*up; in the backward pass its gradient first
     pub dx: Wide,             // (tokens, hidden): gradient of the residual stream
     pub dnorm: Buffer<bf16>,  // (tokens, hidden): gradient of a normed input
     pub d_o: Wide,            // (tokens, heads * head_dim): rows as far apart as those of o
@@ -44,6 +45,7 @@ pub(crate) struct Room {
     pub logits: Buffer<bf16>, // (logit_rows, vocab)
     pub logit_rows: usize,
     pub losses: Buffer<f32>, // (targets)
+    pub experts: Option<experts::Room>,
     pub limits: Limits,
 }
 
@@ -55,7 +57,8 @@ impl Room {
         let pad = |g: usize| (0..d.layers).map(|l| padded(places.ranks(l, g))).max().unwrap_or(0);
         let again = limits.recompute;
         let xs = (0..d.layers).map(|_| arena.take("residual", "each layer's input", t * d.hidden)).collect();
-        let rows_of = |l: usize| if l + 1 == d.layers { targets } else { t };
+        let few = experts::few_rows(d, limits);
+        let rows_of = |l: usize| if few && l + 1 == d.layers { targets } else { t };
         let mut saved = Vec::new();
         if again > 0 {
             saved.push(save(arena, d, t, rows, &pad));
@@ -66,7 +69,14 @@ impl Room {
             xs,
             saved,
             norm: Wide::take(arena, "normed", "a layer's normed input", rows, d.hidden, pad(QKV).max(pad(GATE_UP))),
-            act: Wide::take(arena, "silu(gate)*up", "the feed-forward block's inside, and its gradient", rows, d.intermediate, pad(DOWN)),
+            act: Wide::take(
+                arena,
+                "silu(gate)*up",
+                "the feed-forward block's inside, and its gradient",
+                experts::inside_rows(d, rows),
+                d.intermediate,
+                pad(DOWN),
+            ),
             dx: Wide::take(arena, "dx", "gradient of the residual stream", t, d.hidden, pad(OUT).max(pad(DOWN))),
             dnorm: arena.take("dnorm", "gradient of a normed input", rows * d.hidden),
             d_o: Wide::take(arena, "do", "gradient of the attention output", t, d.q_width(), pad(OUT)),
@@ -92,6 +102,7 @@ impl Room {
             logits: arena.take("logits", "of a chunk of supervised rows", logit_rows(targets) * d.vocab),
             logit_rows: logit_rows(targets),
             losses: arena.take("losses", "one a supervised row", targets),
+            experts: experts::Room::take(arena, d, limits, &rows_of, [pad(GATE_UP), pad(DOWN)]),
             limits,
         }
     }
@@ -109,8 +120,9 @@ impl Room {
 fn save(arena: &mut Arena, d: &Dims, t: usize, rows: usize, pad: &dyn Fn(usize) -> usize) -> Saved {
     let turned = d.heads + d.kv_heads;
     let normed = if d.qk_norm { t } else { 0 };
+    let inside = experts::inside_rows(d, rows);
     let mut u = |rows: usize, g: usize| arena.take("adapter inside", "x·A of each group", rows * if g == OUT { 0 } else { pad(g) });
-    let u = [u(t, QKV), u(0, OUT), u(rows, GATE_UP), u(rows, DOWN)];
+    let u = [u(t, QKV), u(0, OUT), u(inside, GATE_UP), u(inside, DOWN)];
     Saved {
         r1: arena.take("norm factors", "one a row", t),
         qkv: arena.take("queries, keys, values", "for attention's backward", t * (turned + d.kv_heads) * d.head_dim),
@@ -120,7 +132,7 @@ fn save(arena: &mut Arena, d: &Dims, t: usize, rows: usize, pad: &dyn Fn(usize) 
         l: arena.take("attention sums", "logarithm of each query's sum", t * d.heads),
         mid: arena.take("residual after attention", "the second norm is made again from it", rows * d.hidden),
         r2: arena.take("norm factors", "one a row", rows),
-        gate_up: Wide::take(arena, "gate and up", "for the activation's backward", rows, 2 * d.intermediate, pad(GATE_UP)),
+        gate_up: Wide::take(arena, "gate and up", "for the activation's backward", inside, 2 * d.intermediate, pad(GATE_UP)),
         u,
     }
 }

@@ -1,11 +1,11 @@
 //! What is trained, on the GPU: parameters, moments and gradients as one flat vector each, laid out as on the CPU.
 
 use crate::gpu::weights::{Held, Linear, Weights};
-use crate::modules::{groups, inputs, members, shape};
+use crate::modules::{self, inputs, members, shape};
 use crate::places::Slot;
 use crate::{Dims, Places};
-use engine::cuda::product::{Mat, More, Write, product, product_more};
 use engine::cuda::{Arena, Buffer, Error, Gpu, Rows};
+use engine::ops::linear::gpu::{Gradient, Shares, TOGETHER, gradients};
 use engine::ops::rows::{Entry, Spread};
 use std::sync::Arc;
 
@@ -15,7 +15,9 @@ pub(crate) struct Trained {
     pub m: Buffer<f32>,
     pub v: Buffer<f32>,
     pub grads: Buffer<f32>,
+    pub shares: Shares,
     groups: Vec<Group>,
+    per_layer: usize,
 }
 
 /// One group of a layer: its modules' places.
@@ -29,13 +31,26 @@ struct Group {
 pub(crate) struct Grads<'a> {
     group: &'a Group,
     grads: &'a Buffer<f32>,
+    shares: &'a Shares,
 }
 
 impl Trained {
-    /// Takes the vectors, of arbitrary contents.
+    /// Takes the vectors, of arbitrary contents; empty ones where all weights are trained, which [`crate::gpu::whole`] does.
     pub fn take(arena: &mut Arena, d: &Dims, places: &Places) -> Trained {
-        let mut vector = |name, why| arena.take(name, why, places.len());
-        let (params, m) = (vector("trained", "float32"), vector("moments", "float32, of the optimizer"));
+        let len = if places.is_model() { 0 } else { places.len() };
+        Trained::with(arena, d, places, len, len)
+    }
+
+    /// The parameters alone: what answers need.
+    pub fn take_to_answer(arena: &mut Arena, d: &Dims, places: &Places) -> Trained {
+        Trained::with(arena, d, places, places.len(), 0)
+    }
+
+    /// `len` parameters, and moments and a gradient of `rest` values.
+    fn with(arena: &mut Arena, d: &Dims, places: &Places, len: usize, rest: usize) -> Trained {
+        let params = arena.take("trained", "float32", len);
+        let mut vector = |name, why| arena.take(name, why, rest);
+        let m = vector("moments", "float32, of the optimizer");
         let (v, grads) = (vector("moments", "float32, of the optimizer"), vector("gradient", "float32"));
         let group = |l: usize, g: usize| {
             let (mut first, mut slots) = (0, Vec::new());
@@ -47,22 +62,22 @@ impl Trained {
             slots.retain(|(s, _)| s.rank > 0);
             Group { slots, ranks: places.ranks(l, g), inputs: inputs(d, g) }
         };
-        let groups = (0..d.layers).flat_map(|l| (0..groups(d)).map(move |g| (l, g))).map(|(l, g)| group(l, g)).collect();
-        Trained { params, m, v, grads, groups }
+        let groups = (0..d.layers).flat_map(|l| (0..modules::groups(d)).map(move |g| (l, g))).map(|(l, g)| group(l, g)).collect();
+        Trained { params, m, v, grads, shares: Shares::take(arena), groups, per_layer: modules::groups(d) }
     }
 
     /// The gradients of group `g` of layer `l`.
     pub fn group(&self, l: usize, g: usize) -> Grads<'_> {
-        Grads { group: &self.groups[4 * l + g], grads: &self.grads }
+        Grads { group: &self.groups[self.per_layer * l + g], grads: &self.grads, shares: &self.shares }
     }
 
-    /// What brings the adapter, rounded and scaled, to where products read it: after each step, or group by group where the
-    /// weights are decoded.
+    /// What brings the adapter, rounded and scaled, and what else is trained to where products read it: after each step, or
+    /// group by group where the weights are decoded.
     ///
     /// # Errors
     /// Too little memory.
-    pub fn spread(&self, gpu: &Arc<Gpu>, weights: &mut Weights) -> Result<Spread, Error> {
-        let mut all = Vec::new();
+    pub fn spread(&self, gpu: &Arc<Gpu>, weights: &mut Weights, beside: Vec<Entry>) -> Result<Spread, Error> {
+        let mut all = beside;
         for (group, linear) in self.groups.iter().zip(weights.groups()) {
             let entries = self.entries(group, linear);
             match &linear.held {
@@ -86,21 +101,21 @@ impl Trained {
 }
 
 impl Grads<'_> {
-    /// dA += vᵀ·x.
-    pub fn a(&self, gpu: &Gpu, v: Rows, x: Rows) {
+    /// dA += vᵀ·x, and dB += s·dyᵀ·u of every module, from rows of all outputs, all inputs and all ranks of the group.
+    pub fn add(&self, gpu: &Gpu, (dy, u): (Rows, Rows), (v, x): (Rows, Rows)) {
         let Some((first, _)) = self.group.slots.first() else { return };
-        let da = self.grads.part(first.a..first.a + self.group.ranks * self.group.inputs);
-        let v = Mat::from(v.columns(0..self.group.ranks));
-        product(gpu, Mat::new(&da, self.group.ranks, self.group.inputs), Write::Add, v.t(), x.into());
-    }
-
-    /// dB += s·dyᵀ·u of every module.
-    pub fn b(&self, gpu: &Gpu, dy: Rows, u: Rows) {
-        for (s, rows) in &self.group.slots {
-            let db = self.grads.part(s.b..s.b + rows.len() * s.rank);
-            let (dy, u) = (Mat::from(dy.columns(rows.clone())), Mat::from(u.columns(s.column..s.column + s.rank)));
-            let more = More { alpha: Some(s.scale), ..More::default() };
-            product_more(gpu, Mat::new(&db, rows.len(), s.rank), Write::Add, dy.t(), u, more);
-        }
+        let ranks = self.group.ranks;
+        let da = self.grads.part(first.a..first.a + ranks * self.group.inputs);
+        let parts: Vec<_> = self.group.slots.iter().map(|(s, rows)| self.grads.part(s.b..s.b + rows.len() * s.rank)).collect();
+        let mut all = vec![Gradient { y: x, u: v, columns: 0..ranks, out: &da, turned: true, scale: 1.0 }];
+        all.extend(self.group.slots.iter().zip(&parts).map(|((s, rows), out)| Gradient {
+            y: dy.columns(rows.clone()),
+            u,
+            columns: s.column..s.column + s.rank,
+            out,
+            turned: false,
+            scale: s.scale,
+        }));
+        all.chunks(TOGETHER).for_each(|some| gradients(gpu, self.shares, some));
     }
 }

@@ -24,9 +24,13 @@ use crate::{Dims, Places};
 use engine::cuda::product::{Mat, More, Write, product, product_more};
 use engine::cuda::{Arena, Buffer, Gpu, Rows, bf16};
 use engine::ops::fp8::{self, Quantised};
+use engine::ops::route::gpu::STEP;
 use engine::ops::rows::{self, Spread};
 use engine::ops::unpack::{self, Nf4, Scales};
+use engine::ops::{rmsnorm, swiglu};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How the matrices of the layers are held. Embedding and head are bfloat16, norms float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +41,19 @@ pub enum Hold {
     Nf4,
     /// int8 with a scale a row.
     Int8,
-    /// 8-bit floats with a scale a row, multiplied as such; no recipe asks for it yet, since it was not measured.
+    /// 8-bit floats with a scale a row, multiplied as such.
     Fp8,
 }
 
 /// Rows of an 8-bit product are a multiple of this: those beyond are computed and not read.
 pub(crate) const ROWS: usize = 16;
+
+/// A matrix that 8-bit products cannot take, if there is one: (outputs, inputs).
+pub(crate) fn no_eight(d: &Dims) -> Option<(usize, usize)> {
+    let fits = |n: usize| n.is_multiple_of(ROWS) && n <= fp8::WIDTH_MAX;
+    let all = (0..modules::groups(d)).map(|g| (members(g).map(|i| shape(d, i).0).sum::<usize>(), inputs(d, g)));
+    all.into_iter().find(|&(outputs, inputs)| !fits(outputs) || !fits(inputs))
+}
 
 /// Columns of a group's update: the sum of its ranks, up to the next multiple of what a vector load takes.
 pub(crate) fn padded(ranks: usize) -> usize {
@@ -57,6 +68,7 @@ pub(crate) struct Desk {
     pub scales: Buffer<f32>, // (rows)
     pub turned: Buffer<u8>,  // the transpose of the largest W, in 8 bits
     pub ones: Buffer<f32>,   // (widest input): scales of the transpose's rows
+    holds: Arc<AtomicUsize>, // whose W and adapter lie in `whole`, counted from 1
 }
 
 /// W as it is held.
@@ -86,14 +98,18 @@ pub(crate) struct Linear {
     /// Brings the adapter to the desk.
     pub adapter: Option<Spread>,
     pub desk: Desk,
+    /// Its number among all, from 1.
+    number: usize,
 }
 
 /// One layer.
 pub(crate) struct Layer {
-    /// In the order of [`modules::QKV`] to [`modules::DOWN`].
-    pub groups: [Linear; 4],
+    /// In the order of [`modules::QKV`] to [`modules::DOWN`], and on with those of further experts.
+    pub groups: Vec<Linear>,
     /// In the order of [`modules::norm`].
     pub norms: Vec<Buffer<f32>>,
+    /// The router (experts, hidden); empty without experts.
+    pub router: Buffer<f32>,
 }
 
 /// All frozen weights.
@@ -128,7 +144,7 @@ impl Linear {
             }
         };
         let bias = has_bias(d, members(g).start).then(|| arena.take("biases", "bfloat16", outputs));
-        Linear { outputs, inputs, pad, held, bias, adapter: None, desk: desk.clone() }
+        Linear { outputs, inputs, pad, held, bias, adapter: None, desk: desk.clone(), number: modules::groups(d) * l + g + 1 }
     }
 
     /// The buffer of W with its adapter around it, and from row to row of it.
@@ -142,6 +158,11 @@ impl Linear {
     fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Rows {
         let (whole, stride) = self.whole();
         whole.part(rows.start * stride..rows.end * stride).rows(rows.len(), columns.start, columns.len(), stride)
+    }
+
+    /// Rows of W, where it is bfloat16 or decoded.
+    pub fn w(&self, rows: Range<usize>) -> Rows {
+        self.part(rows, 0..self.inputs)
     }
 
     /// Everything around W.
@@ -168,9 +189,12 @@ impl Linear {
         }
     }
 
-    /// Decodes W, where it is quantised, for the products that follow.
+    /// Decodes W, where it is quantised and not on the desk yet, for the products that follow.
     pub fn ready(&self, gpu: &Gpu) {
         let Held::Coded(modules) = &self.held else { return };
+        if self.desk.holds.swap(self.number, Ordering::Relaxed) == self.number {
+            return;
+        }
         for (range, coded) in modules {
             let to = self.part(range.clone(), 0..self.inputs);
             match coded {
@@ -186,31 +210,76 @@ impl Linear {
 
     /// u = x·Aᵀ behind each row of `x`.
     pub fn inside(&self, gpu: &Gpu, x: &Wide, n: usize) {
+        self.inside_of(gpu, x, x.own(n), n);
+    }
+
+    /// The same with another x in place of the rows' own.
+    pub fn inside_of(&self, gpu: &Gpu, rows: &Wide, x: Rows, n: usize) {
         self.ready(gpu);
         if self.pad > 0 {
-            product(gpu, x.inside(n, self.pad).into(), Write::Set, x.own(n).into(), Mat::from(self.a(0..self.pad)).t());
+            product(gpu, rows.inside(n, self.pad).into(), Write::Set, x.into(), Mat::from(self.a(0..self.pad)).t());
         }
     }
 
-    /// y = x·Wᵀ + u·(s·B)ᵀ + bias, u behind each row of `x`.
-    pub fn forward(&self, gpu: &Gpu, y: Rows, write: Write, x: &Wide, n: usize) {
+    /// The norm that makes this group's input, on the desk too where that is quantised.
+    pub fn normed(&self, gpu: &Gpu, to: Rows, r: &Buffer<f32>, x: Rows, norm: &Buffer<f32>, eps: f32) {
+        match self.held {
+            Held::Fp8 { .. } => fp8::rmsnorm(gpu, self.desk.quantised(), to, r, x, norm, eps),
+            _ => rmsnorm::gpu::forward(gpu, to, r, x, norm, eps),
+        }
+    }
+
+    /// The activation that makes this group's input, likewise.
+    pub fn activated(&self, gpu: &Gpu, to: Rows, gate_up: Rows) {
+        match self.held {
+            Held::Fp8 { .. } => fp8::swiglu(gpu, self.desk.quantised(), to, gate_up),
+            _ => swiglu::gpu::forward(gpu, to, gate_up),
+        }
+    }
+
+    /// The way back through the activation, which makes the gradient of this group's output, likewise.
+    pub fn activated_backward(&self, gpu: &Gpu, gate_up: Rows, dh: Rows) {
+        match &self.held {
+            Held::Fp8 { scales, .. } => fp8::swiglu_backward(gpu, self.desk.quantised(), gate_up, dh, scales),
+            _ => swiglu::gpu::backward(gpu, gate_up, dh),
+        }
+    }
+
+    /// y = x·Wᵀ + u·(s·B)ᵀ + bias, u behind each row of `x`; `made` where x was made by [`Linear::normed`] or
+    /// [`Linear::activated`].
+    pub fn forward(&self, gpu: &Gpu, y: Rows, write: Write, x: &Wide, n: usize, made: bool) {
         let more = More { bias: self.bias.as_ref().map(Buffer::address), ..More::default() };
         let Held::Fp8 { w, scales, .. } = &self.held else {
             let w = Mat::from(self.part(0..self.outputs, 0..self.inputs + self.pad));
             return product_more(gpu, y.into(), write, x.both(n, self.pad).into(), w.t(), more);
         };
+        let (mut write, b) = (write, Mat::from(self.b(0..self.outputs, 0..self.pad)));
+        if self.pad > 0 {
+            // The update first: the 8-bit product, which is bound by arithmetic, then reads it for nothing.
+            product(gpu, y.into(), write, x.inside(n, self.pad).into(), b.t());
+            write = Write::Add;
+        }
         let all = n.next_multiple_of(ROWS);
-        let q = self.quantise(gpu, x.own(n), None);
+        let q = self.quantised(gpu, x.own(n), None, made);
         let more = More { scales: Some((self.desk.scales.address(), scales.address())), ..more };
         let write = match write {
             Write::Plus(c) => Write::Plus(c.with_rows(all)),
             other => other,
         };
         product_more(gpu, Mat::from(y).with_rows(all), write, q, Mat::new(w, self.outputs, self.inputs).t(), more);
-        if self.pad > 0 {
-            let b = Mat::from(self.b(0..self.outputs, 0..self.pad));
-            product(gpu, y.into(), Write::Add, x.inside(n, self.pad).into(), b.t());
-        }
+    }
+
+    /// y = x·Wᵀ + bias, as if there were no adapter; not of 8-bit floats.
+    pub fn plain(&self, gpu: &Gpu, y: Rows, write: Write, x: &Wide, n: usize) {
+        let more = More { bias: self.bias.as_ref().map(Buffer::address), ..More::default() };
+        let w = Mat::from(self.part(0..self.outputs, 0..self.inputs));
+        product_more(gpu, y.into(), write, x.own(n).into(), w.t(), more);
+    }
+
+    /// Some of the outputs without their bias, where W is bfloat16 or decoded.
+    pub fn some(&self, gpu: &Gpu, y: Rows, outputs: Range<usize>, x: &Wide, n: usize) {
+        let w = Mat::from(self.part(outputs, 0..self.inputs + self.pad));
+        product(gpu, y.into(), Write::Set, x.both(n, self.pad).into(), w.t());
     }
 
     /// v = dy·(s·B) behind each row of `dy`.
@@ -222,26 +291,45 @@ impl Linear {
         }
     }
 
-    /// dx = dy·W + v·A, v behind each row of `dy`.
-    pub fn backward(&self, gpu: &Gpu, dx: Rows, dy: &Wide, n: usize) {
+    /// dx = dy·W + v·A, v behind each row of `dy`; `made` where dy was made by [`Linear::activated_backward`].
+    pub fn backward(&self, gpu: &Gpu, dx: Rows, dy: &Wide, n: usize, made: bool) {
+        self.back(gpu, dx, dy, (n, self.pad), made);
+    }
+
+    /// dx = dy·W alone.
+    pub fn backward_base(&self, gpu: &Gpu, dx: Rows, dy: &Wide, n: usize, made: bool) {
+        self.back(gpu, dx, dy, (n, 0), made);
+    }
+
+    /// dx = v·A alone.
+    pub fn backward_inside(&self, gpu: &Gpu, dx: Rows, dy: &Wide, n: usize) {
+        product(gpu, dx.into(), Write::Set, dy.inside(n, self.pad).into(), self.a(0..self.pad).into());
+    }
+
+    /// dx through W and the first `pad` columns behind the `n` rows of `dy`.
+    fn back(&self, gpu: &Gpu, dx: Rows, dy: &Wide, (n, pad): (usize, usize), made: bool) {
         let Held::Fp8 { w, scales, .. } = &self.held else {
-            let w = self.part(0..self.outputs + self.pad, 0..self.inputs);
-            return product(gpu, dx.into(), Write::Set, dy.both(n, self.pad).into(), w.into());
+            let w = self.part(0..self.outputs + pad, 0..self.inputs);
+            return product(gpu, dx.into(), Write::Set, dy.both(n, pad).into(), w.into());
         };
         // The scales of W's rows are in the sum: they are multiplied into dy before it is quantised.
-        let q = self.quantise(gpu, dy.own(n), Some(scales));
+        let q = self.quantised(gpu, dy.own(n), Some(scales), made);
         fp8::transpose(gpu, &self.desk.turned, w, (self.outputs, self.inputs));
         let w = Mat::new(&self.desk.turned, self.inputs, self.outputs);
         let more = More { scales: Some((self.desk.scales.address(), self.desk.ones(self.inputs))), ..More::default() };
-        product_more(gpu, Mat::from(dx).with_rows(q.rows), Write::Set, q, w.t(), more);
-        if self.pad > 0 {
-            product(gpu, dx.into(), Write::Add, dy.inside(n, self.pad).into(), self.a(0..self.pad).into());
+        let mut write = Write::Set;
+        if pad > 0 {
+            product(gpu, dx.into(), write, dy.inside(n, pad).into(), self.a(0..pad).into());
+            write = Write::Add;
         }
+        product_more(gpu, Mat::from(dx).with_rows(q.rows), write, q, w.t(), more);
     }
 
-    /// Rows in 8-bit floats on the desk, and some more behind them.
-    fn quantise(&self, gpu: &Gpu, x: Rows, by: Option<&Buffer<f32>>) -> Mat {
-        fp8::quantise(gpu, Quantised { q: &self.desk.q, scales: &self.desk.scales }, x, by);
+    /// Rows in 8-bit floats on the desk, where they may lie already, and some more behind them.
+    fn quantised(&self, gpu: &Gpu, x: Rows, by: Option<&Buffer<f32>>, made: bool) -> Mat {
+        if !made {
+            fp8::quantise(gpu, self.desk.quantised(), x, by);
+        }
         Mat::new(&self.desk.q, x.rows.next_multiple_of(ROWS), x.width)
     }
 }
@@ -276,7 +364,8 @@ pub(crate) const NESTED: usize = 256;
 impl Desk {
     /// Takes what `hold` needs for micro-batches of `most` rows.
     fn take(arena: &mut Arena, d: &Dims, places: &Places, hold: Hold, most: usize) -> Desk {
-        let sizes = (0..d.layers).flat_map(|l| (0..4).map(move |g| (l, g))).map(|(l, g)| {
+        let most = if d.experts.is_some() { most.next_multiple_of(STEP) } else { most };
+        let sizes = (0..d.layers).flat_map(|l| (0..modules::groups(d)).map(move |g| (l, g))).map(|(l, g)| {
             let outputs: usize = members(g).map(|i| shape(d, i).0).sum();
             (outputs, inputs(d, g), padded(places.ranks(l, g)))
         });
@@ -289,7 +378,12 @@ impl Desk {
             scales: arena.take("8-bit operand", "one for all", rows),
             turned: arena.take("turned weight", "one for all, for the way back", eight * most_of(|(o, i, _)| o * i)),
             ones: arena.take("8-bit operand", "one for all", eight * most_of(|(_, i, _)| i)),
+            holds: Arc::default(),
         }
+    }
+
+    fn quantised(&self) -> Quantised<'_> {
+        Quantised { q: &self.q, scales: &self.scales }
     }
 
     fn ones(&self, n: usize) -> u64 {
@@ -302,16 +396,26 @@ impl Weights {
     pub fn take(arena: &mut Arena, d: &Dims, places: &Places, hold: Hold, most: usize) -> Weights {
         let mut table = || arena.take("embedding and head", "bfloat16", d.vocab * d.hidden);
         let embed = table();
-        let head = if d.tied { embed.clone() } else { table() };
+        // Where one of two tied tables is trained beside an adapter, the other stays as it was.
+        let apart = !places.is_model() && (places.embed().is_some() || places.head().is_some());
+        let head = if d.tied && !apart { embed.clone() } else { table() };
         let last = arena.take("norms", "float32", d.hidden);
         let desk = Desk::take(arena, d, places, hold, most);
         let mut layers = Vec::with_capacity(d.layers);
         for l in 0..d.layers {
             let norms = (0..modules::norms(d)).map(|which| arena.take("norms", "float32", norm_width(d, which))).collect();
-            let mut group = |g| Linear::take(arena, d, places, hold, &desk, l, g);
-            layers.push(Layer { groups: [group(0), group(1), group(2), group(3)], norms });
+            let groups = (0..modules::groups(d)).map(|g| Linear::take(arena, d, places, hold, &desk, l, g)).collect();
+            let router = arena.take("router", "float32", d.experts.as_ref().map_or(0, |e| e.count * d.hidden));
+            layers.push(Layer { groups, norms, router });
         }
         Weights { layers, embed, head, norm: last }
+    }
+
+    /// What is decoded no longer has the adapter as it is.
+    pub fn forget(&self) {
+        if let Some(layer) = self.layers.first() {
+            layer.groups[0].desk.holds.store(0, Ordering::Relaxed);
+        }
     }
 
     /// All groups of all layers.

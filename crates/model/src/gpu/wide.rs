@@ -17,6 +17,11 @@ impl Wide {
         Wide { buffer: arena.take(name, why, rows * (width + beside)), width, beside }
     }
 
+    /// The rows from `first` on.
+    pub fn after(&self, first: usize) -> Wide {
+        Wide { buffer: self.buffer.part(first * self.stride()..self.buffer.len()), ..*self }
+    }
+
     /// From row to row.
     pub fn stride(&self) -> usize {
         self.width + self.beside

@@ -3,7 +3,7 @@
 use engine::Cx;
 use model::batch::{Sequence, Sharing};
 use model::decoder::{self, Limits, Room};
-use model::generate::{Answer, Options, Progress, generate};
+use model::generate::{Answer, Options, Progress, Who, generate};
 use model::random::{Stream, bits};
 use model::weights::Hold;
 use model::{Adapter, Dims, MicroBatch, Weights};
@@ -71,7 +71,7 @@ fn cached_batched_and_shared_generation_gives_the_tokens_of_the_full_pass() {
                     done += usize::from(matches!(p, Progress::Done { .. }));
                     true
                 };
-                let got = generate(&cx, &weights, Some(&adapter), &prompts, &o, &mut see).expect("answers");
+                let got = generate(Who::Cpu(&cx, &weights, Some(&adapter)), &prompts, &o, &mut see).expect("answers");
                 assert_eq!(got, want, "{name}, {shared} shared, batch {batch}");
                 assert_eq!(done, prompts.len());
             }
@@ -85,16 +85,16 @@ fn a_prompt_that_fills_the_context_is_refused_and_stopping_keeps_what_is_there()
     let (weights, _) = open(&cx, "parity-llama");
     let o = Options { max_new: 5, stop: vec![], batch: 2 };
     let long = vec![5u32; 256];
-    let error = generate(&cx, &weights, None, &[vec![4], long], &o, &mut |_| true).expect_err("too long");
+    let error = generate(Who::Cpu(&cx, &weights, None), &[vec![4], long], &o, &mut |_| true).expect_err("too long");
     assert_eq!(error.to_string(), "prompt 1 has 256 tokens; the model's context holds 256");
     // Up to the last position of the context and no further.
-    let near = generate(&cx, &weights, None, &[vec![5u32; 253]], &o, &mut |_| true).expect("fits");
+    let near = generate(Who::Cpu(&cx, &weights, None), &[vec![5u32; 253]], &o, &mut |_| true).expect("fits");
     assert_eq!(near[0].ids.len(), 3);
     let mut seen = 0;
     let mut see = |_| {
         seen += 1;
         seen < 3
     };
-    let part = generate(&cx, &weights, None, &[vec![4, 9]], &o, &mut see).expect("stopped");
+    let part = generate(Who::Cpu(&cx, &weights, None), &[vec![4, 9]], &o, &mut see).expect("stopped");
     assert_eq!(part[0].ids.len(), 3);
 }

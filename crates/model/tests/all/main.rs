@@ -5,6 +5,8 @@ mod cases;
 mod float64;
 mod generate;
 mod gpu;
+mod gpu_answers;
+mod gpu_experts;
 mod matrix;
 mod parity;
 mod rounded;

@@ -73,7 +73,8 @@ pub struct Open {
     pub weights: Weights,
     pub trained: Adapter,
     truth: File,
-    aux: f64,
+    /// Coefficient of the load-balancing loss.
+    pub aux: f64,
     /// Layers that are computed again for the backward pass.
     recompute: usize,
 }

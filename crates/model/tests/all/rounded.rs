@@ -125,7 +125,7 @@ fn is_too_far(both: Both) -> bool {
 }
 
 /// The batch with every token `by` further round the vocabulary, whose first three have a meaning of their own.
-fn moved(batch: Batch, by: u32, vocab: u32) -> Batch {
+pub fn moved(batch: Batch, by: u32, vocab: u32) -> Batch {
     let turn = |id: u32| 3 + (id - 3 + by) % (vocab - 3);
     let one = |e: Example| Example { ids: e.ids.into_iter().map(turn).collect(), ..e };
     Batch { examples: batch.examples.into_iter().map(one).collect() }
@@ -158,6 +158,11 @@ impl Compared {
     fn worst(&self) -> &(String, Both) {
         let key = |both: Both| if ratio(both).is_nan() { f64::INFINITY } else { ratio(both) };
         self.tensors.iter().max_by(|a, b| key(a.1).total_cmp(&key(b.1))).expect("something is trained")
+    }
+
+    /// The most times that a tensor's error is PyTorch's.
+    pub fn most(&self) -> f64 {
+        ratio(self.worst().1)
     }
 
     fn line(&self) -> String {

@@ -1,6 +1,6 @@
 //! Settings that contradict each other, all in one place; and what is allowed but worth a word.
 
-use super::{Method, Objective, Origin, Recipe, Storage};
+use super::{Device, Method, Objective, Origin, Recipe, Storage};
 use crate::error::{Error, Result};
 
 /// Full fine-tuning and preference training diverge, or forget, at the rates that LoRA takes.
@@ -22,6 +22,15 @@ impl Recipe {
         if full && self.model.storage != Storage::Full {
             let why = "a weight that is trained must be a number that can change a little, not a code";
             return self.contradiction("train.method", "model.storage", why, &["model.storage=full", "train.method=lora"]);
+        }
+        let eight = self.model.storage == Storage::Fp8;
+        if eight && self.train.device == Device::Cpu {
+            let why = "no CPU here multiplies 8-bit floats";
+            return self.contradiction("model.storage", "train.device", why, &["train.device=cuda", "model.storage=int8"]);
+        }
+        if eight && self.train.method == Method::Dora {
+            let why = "DoRA needs the lengths of rows, which are not measured in 8-bit floats";
+            return self.contradiction("model.storage", "train.method", why, &["train.method=lora", "model.storage=full"]);
         }
         if self.train.method == Method::Dora && a.dropout > 0.0 {
             let why = "DoRA's length is that of the whole row, which a dropped input would make another one";

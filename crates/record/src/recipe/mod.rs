@@ -54,6 +54,8 @@ pub enum Storage {
     Nf4,
     /// Eight bits a number, one scale a row.
     Int8,
+    /// 8-bit floats with a scale a row, multiplied as such; on a GPU alone.
+    Fp8,
     /// As they lie on disk: blocks of a GGUF file, or what bitsandbytes wrote.
     Stored,
 }

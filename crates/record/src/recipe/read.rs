@@ -12,7 +12,7 @@ pub(super) const DEVICES: &[(&str, Device)] = &[("auto", Device::Auto), ("cpu", 
 pub(super) const RECOMPUTE: &[(&str, Recompute)] = &[("auto", Recompute::Auto), ("none", Recompute::None), ("all", Recompute::All)];
 pub(super) const OVER_LONG: &[(&str, OverLong)] = &[("refuse", OverLong::Refuse), ("drop", OverLong::Drop)];
 pub(super) const STORAGES: &[(&str, Storage)] =
-    &[("full", Storage::Full), ("nf4", Storage::Nf4), ("int8", Storage::Int8), ("stored", Storage::Stored)];
+    &[("full", Storage::Full), ("nf4", Storage::Nf4), ("int8", Storage::Int8), ("fp8", Storage::Fp8), ("stored", Storage::Stored)];
 pub(super) const METHODS: &[(&str, Method)] = &[("lora", Method::Lora), ("dora", Method::Dora), ("full", Method::Full)];
 pub(super) const OBJECTIVES: &[(&str, Objective)] = &[("sft", Objective::Sft), ("dpo", Objective::Dpo)];
 pub(super) const ON_SPIKE: &[(&str, OnSpike)] = &[("skip", OnSpike::Skip), ("rewind", OnSpike::Rewind), ("keep", OnSpike::Keep)];

@@ -101,7 +101,7 @@ fn values_that_cannot_work_are_refused() {
         ("adapter.rank_pattern={q_proj = 0}", "from 1 to 4096"),
         ("adapter.alpha_pattern={q_proj = -1.0}", "above 0"),
         ("adapter.modules_to_save=lm_head", "a list of names"),
-        ("model.storage=int4", "\"full\" or \"nf4\" or \"int8\" or \"stored\""),
+        ("model.storage=int4", "\"full\" or \"nf4\" or \"int8\" or \"fp8\" or \"stored\""),
         ("train.method=qlora", "\"lora\" or \"dora\" or \"full\""),
         ("train.objective=ppo", "\"sft\" or \"dpo\""),
         ("train.on_spike=stop", "\"skip\" or \"rewind\" or \"keep\""),

@@ -129,6 +129,13 @@ fn layers_computed_again_change_no_bit_of_a_run_nor_of_one_that_is_resumed() {
         [Recompute::Auto, Recompute::None, Recompute::First(1), Recompute::First(99), Recompute::All].map(of),
         [0, 0, 1, layers, layers]
     );
+    // What gradients are added up in is planned for the step of the most micro-batches: each example its own, or all in one.
+    let most = |micro_tokens| {
+        let mut recipe = recipe();
+        recipe.train.micro_tokens = micro_tokens;
+        train::step::limits(&recipe, &b.weights.dims, &material, 3).micro_batches
+    };
+    assert_eq!([most(1), most(1 << 20)], [4, 1]);
 }
 
 #[test]

@@ -160,4 +160,11 @@ fn adam(gpu: &Arc<Gpu>, pool: &Pool) {
     line(gpu, "adamw dithered, bf16", 14 * n, |_| {
         adamw::gpu::dithered(gpu, &flat(0), &flat(1), &flat(2), adamw::gpu::Grads::Narrow(&grads), 0, &rates, &clip);
     });
+    let n = n / 2;
+    let (wide, flat) = (grads.view::<f32>(n), |which: usize| flat(which).part(0..n));
+    line(gpu, "adamw dithered, float32", 16 * n, |_| {
+        adamw::gpu::dithered(gpu, &flat(0), &flat(1), &flat(2), adamw::gpu::Grads::Wide(&wide), 0, &rates, &clip);
+    });
+    let parts = Buffer::new(gpu, adamw::gpu::parts(n)).unwrap();
+    line(gpu, "squares, bf16", 2 * n, |s| adamw::gpu::squares(gpu, &parts, adamw::gpu::Grads::Narrow(&flat(s % 3))));
 }

@@ -5,6 +5,7 @@ use crate::cuda::tiles::{self, BACKWARD, FORWARD, Launch, Lists, Tile};
 use crate::cuda::{About, Arg, Args, Buffer, Gpu, Rows, args};
 use crate::layout::Layout;
 
+pub mod decode;
 mod hopper;
 
 const FILE: &str = "attention";
@@ -24,14 +25,9 @@ pub enum Version {
     },
 }
 
-/// Whether the judges have passed Hopper's kernels as they are called from here. They have alone, in a script of their own, and
-/// were then faster than cuDNN; until they have here, no run takes them.
-const HOPPER_IS_JUDGED: bool = false;
-
 /// The kernels that a GPU takes for heads like `d`: Hopper's where a head begins at a multiple of sixteen bytes.
 pub fn version(about: &About, d: Dims) -> Version {
     match about.capability {
-        _ if !HOPPER_IS_JUDGED => Version::General,
         (9, 0) if d.head_dim.is_multiple_of(8) && d.head_dim <= HEAD_MAX => {
             Version::Hopper { multiprocessors: about.multiprocessors as usize }
         }

@@ -456,3 +456,4 @@ fn judge_catches_planted_bugs() {
 }
 
 mod gpu;
+mod gpu_decode;

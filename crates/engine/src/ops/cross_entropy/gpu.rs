@@ -40,6 +40,12 @@ pub fn best(gpu: &Gpu, best: &Buffer<u32>, x: Rows) {
     gpu.launch(FILE, "cross_entropy_best", (x.rows, 1, 1), 1024, 0, args![best.address(), x.at, x.width as u32, x.stride as u32]);
 }
 
+/// `out` += the sum of `losses`.
+pub fn sum(gpu: &Gpu, out: &Buffer<f64>, losses: &Buffer<f32>) {
+    assert!(out.len() == 1);
+    gpu.launch(FILE, "cross_entropy_sum", (1, 1, 1), 1024, 0, args![out.address(), losses.address(), losses.len() as u32]);
+}
+
 fn check(x: Rows, losses: &Buffer<f32>, targets: &Buffer<u32>, weights: &Buffer<f32>) {
     assert!(losses.len() >= x.rows && targets.len() >= x.rows && weights.len() >= x.rows && x.width > 0, "{x:?}");
 }

@@ -1,5 +1,7 @@
 //! Judges of DoRA: a reference in f64 that forms the whole matrix W + s B A, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, alike, dot, gradient, must_catch, narrow, wide};

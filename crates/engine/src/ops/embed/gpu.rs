@@ -1,5 +1,6 @@
 //! Embedding on the GPU; kernels in embed.cu and rows.cu.
 
+use crate::cuda::product::{Number, Type};
 use crate::cuda::{Buffer, Error, Gpu, Rows, args};
 use crate::ops::rows;
 
@@ -51,13 +52,15 @@ impl Places {
     }
 }
 
-/// Adds to `dtable` (vocab, width) from `dx`; the host has seen that the table has the tokens of `places`.
-pub fn backward(gpu: &Gpu, dtable: &Buffer<f32>, dx: Rows, places: &Places) {
+/// Adds to `dtable` (vocab, width), float32 or bf16, from `dx`; the host has seen that the table has the tokens of `places`.
+pub fn backward<T: Number>(gpu: &Gpu, dtable: &Buffer<T>, dx: Rows, places: &Places) {
     assert!(places.rows == dx.rows && dtable.len().is_multiple_of(dx.width), "{dx:?} for {} rows", places.rows);
+    assert!(T::TYPE != Type::F8, "no gradient has 8 bits");
+    let name = if T::TYPE == Type::F32 { "embed_backward_f32" } else { "embed_backward_bf16" };
     let (order, tokens, starts) = (places.order.address(), places.tokens.address(), places.starts.address());
     gpu.launch(
         FILE,
-        "embed_backward",
+        name,
         (places.distinct, dx.width.div_ceil(1024), 1),
         128,
         0,

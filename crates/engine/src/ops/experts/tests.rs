@@ -1,5 +1,7 @@
 //! Judges of the way to an expert and back: a reference in f64 from the formulas of the file's header, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, alike, dot as dot64, gradient, must_catch, wide};

@@ -1,5 +1,7 @@
 //! Judges of the linear layers: a reference in f64 from the formulas of the file's header, and planted bugs.
 
+mod gpu;
+
 use super::*;
 use crate::cpu::gemm::tests::{contexts, levels, threads};
 use testkit::{Guarded, Judge, Random, Truth, alike, dot, gradient, must_catch, wide};

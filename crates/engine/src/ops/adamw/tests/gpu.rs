@@ -125,7 +125,7 @@ fn rounding_at_random_is_right_on_average() {
     let found = twice("dithered", || Ok(run(0, 7, false))).unwrap();
     assert_eq!(found, run(0, 7, true), "gradients in float32");
     assert_ne!(found, run(0, 8, false), "another seed");
-    // What an element gets depends on its index alone.
+    // What an element gets depends on its index among all.
     let shifted = run(5, 7, false);
     assert_ne!(found[0][5..], shifted[0][5..]);
     let mut truth = reference::State {
@@ -134,16 +134,24 @@ fn rounding_at_random_is_right_on_average() {
         v: Truth { values: vec![v0.into(); n], sizes: vec![0.0; n] },
     };
     reference::step(&mut truth, &wide(&g), &SETTINGS, lr, 1, 0.5);
+    let mut all_errors = Vec::new();
     let unit = |v: f64| 2f64.powi(v.abs().log2().floor() as i32 - 7);
     for (name, found, truth) in [("p", &found[0], truth.p), ("m", &found[1], truth.m), ("v", &found[2], truth.v)] {
         let mut errors = Vec::new();
-        for (f, t) in found.iter().zip(&truth.values).filter(|(_, t)| **t != 0.0) {
-            let error = (f64::from(*f) - t) / unit(*t);
+        for (f, t) in found.iter().zip(&truth.values) {
+            let error = if *t == 0.0 { 0.0 } else { (f64::from(*f) - t) / unit(*t) };
             assert!(error.abs() < 1.001, "{name}: {f} for {t}");
             errors.push(error);
         }
         // Each error has a deviation of at most half a unit: the mean of 1e5 lies within 5 of its own deviations.
         let mean = errors.iter().sum::<f64>() / errors.len() as f64;
         assert!(mean.abs() < 5.0 * 0.5 / (n as f64).sqrt(), "{name}: a mean error of {mean} units");
+        all_errors.push(errors);
+    }
+    // Nor does one error say anything of another: of the same element, or of the one or two beside it.
+    for (a, b, by) in [(0, 1, 0), (0, 2, 0), (1, 2, 0), (0, 0, 1), (1, 1, 1), (2, 2, 1), (0, 1, 1), (0, 2, 1), (1, 2, 1), (0, 0, 2)] {
+        let products = all_errors[a].iter().zip(&all_errors[b][by..]).map(|(a, b)| a * b);
+        let mean = products.sum::<f64>() / (n - by) as f64;
+        assert!(mean.abs() < 5.0 * 0.25 / (n as f64).sqrt(), "errors {a} and {b}, {by} apart: a mean product of {mean}");
     }
 }

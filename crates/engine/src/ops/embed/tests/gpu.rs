@@ -4,6 +4,7 @@ use super::super::gpu::{Places, backward, forward};
 use super::{CASES, Inputs, reference};
 use crate::cuda::tests::{LIES, Lie, Sheet, gpu, rounded, twice};
 use crate::cuda::{Buffer, Gpu, Rows};
+use half::bf16;
 use std::sync::Arc;
 use testkit::{Judge, must_catch, wide};
 
@@ -46,6 +47,26 @@ fn agrees_with_reference() {
         }
     }
     j.finish();
+}
+
+/// In bf16 it is the same sums, rounded once.
+#[test]
+fn a_narrow_table_gets_the_wide_one_rounded() {
+    let Some(gpu) = gpu() else { return };
+    for (seed, case) in (1340..).zip([(60, 7, 72), (70, 9, 2056), (33, 5, 7)]) {
+        let i = Inputs::new(seed, case);
+        let dx = Sheet::of(&gpu, &rounded(&i.dx), i.width, Lie::Even);
+        let wide: Buffer<f32> = Buffer::new(&gpu, i.table.len()).unwrap();
+        let narrow: Buffer<bf16> = Buffer::new(&gpu, i.table.len()).unwrap();
+        wide.fill_bytes(0);
+        narrow.fill_bytes(0);
+        let mut places = Places::new(&gpu, i.tokens.len()).unwrap();
+        places.set(&i.tokens).unwrap();
+        backward(&gpu, &wide, dx.rows(), &places);
+        backward(&gpu, &narrow, dx.rows(), &places);
+        let expected: Vec<bf16> = wide.read().unwrap().into_iter().map(bf16::from_f32).collect();
+        assert!(expected.iter().any(|v| *v != bf16::ZERO) && narrow.read().unwrap() == expected, "{}", i.name);
+    }
 }
 
 #[test]
