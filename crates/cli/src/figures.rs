@@ -22,6 +22,7 @@ pub fn measured(m: &Measured) -> Map<String, Value> {
         "arms": arms(s),
         "verdict": m.sentence,
         "report": m.report,
+        "device": m.device,
     });
     into_map(all)
 }

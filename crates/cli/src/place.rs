@@ -6,7 +6,7 @@ use crate::{clock, memory};
 use flow::Choice;
 use model::Folder;
 use record::event::Event;
-use record::recipe::Device;
+use record::recipe::{Device, Storage};
 use record::{Recipe, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ pub fn settle(recipe: &mut Recipe, ui: &mut Ui) {
 pub fn suited(mut recipe: Recipe, path: &Path, changes: &[String], folder: &Folder, ui: &mut Ui) -> Result<Recipe, Fault> {
     let Err(why) = flow::suits(&recipe, folder) else { return Ok(recipe) };
     let asked = self::recipe(path, changes)?.train;
-    if asked.device != Device::Auto {
+    if asked.device != Device::Auto || recipe.model.storage == Storage::Fp8 {
         return Err(why.into());
     }
     ui.warn(&format!("this run is trained on the CPU, not on a GPU: {why}"));

@@ -91,6 +91,11 @@ impl Answerer {
         }
     }
 
+    /// Where it answers: `cpu`, or what the bits of a GPU depend on.
+    pub fn place(&self) -> String {
+        self.gpu.as_ref().map_or_else(|| "cpu".into(), |gpu| gpu.base.gpu().identity())
+    }
+
     /// Answers side by side, where a recipe wants `batch` of them to bound the memory: a GPU bounds it by what is free.
     pub(crate) fn batch(&self, batch: usize) -> usize {
         if self.gpu.is_some() { batch.max(GPU_BATCH) } else { batch }

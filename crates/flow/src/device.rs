@@ -84,17 +84,18 @@ pub fn gpu(recipe: &Recipe) -> Result<Option<Arc<Gpu>>, Error> {
 /// Whether a GPU has the 8-bit floats that a recipe may want.
 fn eight(recipe: &Recipe, gpu: &Gpu) -> Result<(), Error> {
     let about = gpu.about();
-    if recipe.model.storage != Storage::Fp8 || about.capability >= (8, 9) {
+    if recipe.model.storage != Storage::Fp8 || gpu.multiplies_eight() {
         return Ok(());
     }
-    Err(no_eight(&format!("{}, compute capability {}.{}", about.name, about.capability.0, about.capability.1)))
+    Err(no_eight(&format!("{} ({}.{}), {}", about.name, about.capability.0, about.capability.1, gpu.identity())))
 }
 
 fn no_eight(found: &str) -> Error {
     Error::Model(model::Error::Unsupported {
         what: "model.storage = \"fp8\"".into(),
         found: found.into(),
-        supported: "a GPU of capability 8.9 or later (Ada, Hopper, Blackwell); elsewhere storage full, nf4, int8".into(),
+        supported: "a GPU of capability 9.0 or later (Hopper, Blackwell) with cuBLASLt 12.9 or later; elsewhere storage full, nf4, int8"
+            .into(),
     })
 }
 
@@ -149,7 +150,7 @@ mod tests {
         recipe.model.storage = Storage::Fp8;
         recipe.train.device = Device::Cpu;
         let why = gpu(&recipe).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(why.contains("found the CPU") && why.contains("capability 8.9"), "{why}");
+        assert!(why.contains("found the CPU") && why.contains("capability 9.0"), "{why}");
         // Heads of 4 and 16 hidden: some matrix is narrower than sixteen.
         let folder = Folder::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-chat")).expect("model");
         recipe.train.device = Device::Cuda;

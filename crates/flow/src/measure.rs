@@ -24,6 +24,8 @@ pub struct Measured {
     pub report: PathBuf,
     /// How long it took.
     pub seconds: f64,
+    /// Where the answers were made: `cpu`, or the GPU and its libraries.
+    pub device: String,
 }
 
 /// Lets the arms answer and writes `eval/outputs.jsonl`, `eval/scores.json` and `report.html`; `today` is shown in the report.
@@ -81,7 +83,7 @@ pub fn measure(
         noun: "examples".into(),
         steps: points(run)?,
         held_out: course.validations.clone(),
-        settings: settings(recipe, shots),
+        settings: settings(recipe, shots, answerer.place()),
         data: [facts(prepared), happened(&course)].concat(),
         hashes: hashes(recipe, run)?,
         next: vec![
@@ -94,7 +96,8 @@ pub fn measure(
     };
     write(run, &report)?;
     let found = eval::verdict::verdict(&report.scores, &report.noun);
-    Ok(Measured { scores: report.scores, sentence: found.sentence, detail: found.detail, report: run.report(), seconds: clock() })
+    let (sentence, detail) = (found.sentence, found.detail);
+    Ok(Measured { scores: report.scores, sentence, detail, report: run.report(), seconds: clock(), device: answerer.place() })
 }
 
 fn read_schema(path: &std::path::Path) -> Result<Schema, Error> {
@@ -134,9 +137,10 @@ fn trained(recipe: &Recipe) -> String {
     }
 }
 
-fn settings(recipe: &Recipe, shots: usize) -> Vec<(String, String)> {
+fn settings(recipe: &Recipe, shots: usize, answered: String) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = recipe.explain().into_iter().map(|l| (l.key.to_string(), l.value)).collect();
     all.push(("examples in the few-shot prompt".into(), shots.to_string()));
+    all.push(("answered on".into(), answered));
     all
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 const EXAMPLE: &str = "\
 Examples:
   tunesmith chat runs/tickets-1
+  tunesmith chat runs/tickets-1 --device cpu
   echo 'My invoice is wrong' | tunesmith chat runs/tickets-1
   tunesmith chat smollm2-135m-instruct --system 'Answer in one sentence.'
 
@@ -36,7 +37,7 @@ pub struct ChatArgs {
     /// Remember the conversation with a run too
     #[arg(long = "continue")]
     remember: bool,
-    /// Where the answers are made
+    /// Where the answers are made: auto takes a GPU where there is one and the model answers there, else the CPU
     #[arg(long, value_name = "auto|cpu|cuda", value_enum, hide_possible_values = true, default_value_t = place::On::Auto)]
     device: place::On,
     /// Threads; 0 means all cores

@@ -8,8 +8,9 @@ use serde_json::json;
 use std::path::PathBuf;
 
 const EXAMPLE: &str = "\
-Example:
-  tunesmith eval runs/tickets-1";
+Examples:
+  tunesmith eval runs/tickets-1
+  tunesmith eval runs/tickets-1 --device cpu   in float32, though there is a GPU";
 
 /// Compare a trained run with its base on the held-out examples
 ///
@@ -20,7 +21,7 @@ Example:
 pub struct EvalArgs {
     /// Folder of the run
     run: PathBuf,
-    /// Where the answers are made
+    /// Where the answers are made: auto takes a GPU where there is one and the model answers there, else the CPU
     #[arg(long, value_name = "auto|cpu|cuda", value_enum, hide_possible_values = true, default_value_t = place::On::Auto)]
     device: place::On,
     /// Threads; 0 means all cores

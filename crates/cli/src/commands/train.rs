@@ -35,7 +35,7 @@ pub struct TrainArgs {
     /// Folder of the run; new or empty (default: runs/<recipe>-<n>)
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder, from its newest checkpoint
+    /// Go on with the run in this folder, from its newest checkpoint, on the kind of device where it began
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "changes", "dry_run", "plan"])]
     resume: Option<PathBuf>,
     /// Change one setting of the recipe (can be repeated)
@@ -59,9 +59,17 @@ pub fn run(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     }
 }
 
+/// A run whose device is not here: what its recipe says cannot be changed any more.
+fn elsewhere(e: flow::Error) -> Fault {
+    let mut fault = Fault::from(e);
+    fault.hints.retain(|hint| !hint.contains("--set"));
+    fault.hint("a run goes on where it began; on the CPU it begins anew: tunesmith train RECIPE --set train.device=cpu")
+}
+
 fn fresh(args: &TrainArgs, ui: &mut Ui) -> Result<(), Fault> {
     // Resolve: every fault of the user's shows here, before anything is written.
     let recipe = place::recipe_to_teach(&args.recipe, &args.changes, ui)?;
+    flow::gpu(&recipe)?;
     if let Some(out) = &args.out {
         place::require_empty(out)?;
     }
@@ -127,6 +135,7 @@ fn resume(args: &TrainArgs, path: &Path, ui: &mut Ui) -> Result<(), Fault> {
         return Ok(());
     }
     place::settle(&mut recipe, ui);
+    flow::gpu(&recipe).map_err(elsewhere)?;
     let model = place::model(&recipe.model.base, ui)?;
 
     // Plan: the data is as it was when the run began; only a run that died before its first step lacks its packs.

@@ -122,6 +122,9 @@ impl From<model::Error> for Fault {
             E::Unsupported { ref what, .. } if what.starts_with("answering") => {
                 Fault::new(Kind::Yours, &e).hint("let the CPU answer: --device cpu")
             }
+            E::Unsupported { ref what, .. } if what.contains("fp8") || what.contains("8-bit floats") => {
+                Fault::new(Kind::Yours, &e).hint("hold the base otherwise: --set model.storage=full, or nf4 or int8 for less memory")
+            }
             E::Unsupported { ref what, .. } if what.ends_with("on a GPU") => {
                 Fault::new(Kind::Yours, &e).hint("train it on the CPU: --set train.device=cpu")
             }

@@ -209,3 +209,26 @@ fn an_export_that_cannot_be_written_leaves_nothing() {
     );
     assert!(bench.names("other").iter().all(|n| !n.contains("gguf")), "{:?}", bench.names("other"));
 }
+
+#[test]
+fn a_gpu_that_is_not_there_is_told_before_anything_is_made() {
+    let mut recipe = record::Recipe::default();
+    recipe.train.device = record::recipe::Device::Cuda;
+    if flow::gpu(&recipe).is_ok() {
+        return;
+    }
+    let bench = Bench::new();
+    let said = |error: &str, parts: &[&str]| parts.iter().for_each(|part| assert!(error.contains(part), "`{part}` is missing in\n{error}"));
+    let error = bench.fails(&["train", "--dry-run", "--set", "train.device=cuda"], 4);
+    said(&error, &["hint: see what is found and what is missing: tunesmith doctor", "--set train.device=cpu"]);
+    let error = bench.fails(&["train", "--dry-run", "--set", "model.storage=fp8"], 1);
+    said(&error, &["found the CPU", "hint: hold the base otherwise: --set model.storage=full"]);
+
+    // A run that was begun on one, and is not finished.
+    bench.ok(&["train", "--out", "run", "--quiet"]);
+    std::fs::remove_dir_all(bench.path("run/adapter")).unwrap();
+    bench.write("run/recipe.toml", &bench.read("run/recipe.toml").replace("device = \"cpu\"", "device = \"cuda\""));
+    let error = bench.fails(&["train", "--resume", "run"], 4);
+    said(&error, &["tunesmith doctor", "a run goes on where it began; on the CPU it begins anew"]);
+    assert!(!error.contains("or stay on the CPU"), "{error}");
+}

@@ -30,7 +30,11 @@ impl Graph {
         // SAFETY: as above; capturing began.
         let ended = unsafe { error::check("cuStreamEndCapture", sys::cuStreamEndCapture(gpu.stream(), &mut graph)) };
         // What a call noted says more than that the whole is not valid.
-        gpu.wait().and(ended)?;
+        if let Err(e) = gpu.wait().and(ended) {
+            // SAFETY: made above if at all, and destroyed here alone.
+            unsafe { (!graph.is_null()).then(|| sys::cuGraphDestroy(graph)) };
+            return Err(e);
+        }
         let mut exec = std::ptr::null_mut();
         // SAFETY: the graph was made above and is destroyed once; what is instantiated does not need it any more.
         let made = unsafe {

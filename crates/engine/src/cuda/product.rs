@@ -195,6 +195,13 @@ impl Gpu {
 }
 
 impl Gpu {
+    /// Whether the library multiplies 8-bit floats with a scale a row: from 12.9 on, on Hopper and later.
+    pub fn multiplies_eight(&self) -> bool {
+        // SAFETY: the library was found when the device was opened.
+        let version = unsafe { sys::cublasLtGetVersion() };
+        self.about().capability >= (9, 0) && version >= 120_900
+    }
+
     /// Operations a second of a large bfloat16 product on random numbers: what no step can beat.
     ///
     /// # Errors

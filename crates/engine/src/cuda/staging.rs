@@ -37,6 +37,7 @@ impl Staging {
     pub fn write<T: Element>(&mut self, to: &Buffer<T>, values: &[T]) -> Result<(), Error> {
         let bytes = size_of_val(values);
         assert!(values.len() <= to.len() && bytes <= self.half, "{} elements", values.len());
+        self.gpu.enter();
         let which = self.next;
         self.next = 1 - which;
         if let Some(mark) = self.sent[which].take() {
@@ -48,7 +49,8 @@ impl Staging {
             std::ptr::copy_nonoverlapping(values.as_ptr().cast(), half, bytes);
             error::check("cuMemcpyHtoD", sys::cuMemcpyHtoDAsync_v2(to.address(), half.cast(), bytes, self.gpu.stream()))?;
         }
-        self.sent[which] = Some(Mark::now(&self.gpu)?);
+        // Without a mark nobody would know when the half is free.
+        self.sent[which] = Some(Mark::now(&self.gpu).or_else(|e| self.gpu.wait().and(Err(e)))?);
         Ok(())
     }
 }

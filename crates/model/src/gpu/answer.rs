@@ -21,7 +21,7 @@ use crate::gpu::weights::{Held, Weights};
 use crate::gpu::{Engine, Hold, Source};
 use crate::{Dims, Error, Places};
 use device::Device;
-use engine::cuda::{Arena, Gpu, Named};
+use engine::cuda::{Arena, Error as Failure, Gpu, Named};
 use engine::ops::attention;
 use engine::ops::rows::Spread;
 use formats::bnb::Scheme;
@@ -145,10 +145,20 @@ impl Answerer {
         let mut arena = Arena::new(gpu, bytes)?;
         let mut parts = Parts::take(&mut arena, d, places, hold);
         parts.weights.fill(gpu, source, d, progress)?;
+        // A model that leaves no room for its answers would fail at the first of them.
+        let (free, _) = gpu.memory()?;
+        if free < fit::LEFT {
+            return Err(Failure::Memory { asked: bytes + fit::LEFT, free: bytes + free }.into());
+        }
         let spread = parts.trained.spread(gpu, &mut parts.weights, Vec::new())?;
         let answerer = Answerer { gpu: gpu.clone(), d: d.clone(), parts, spread, steps: Steps::Recorded };
         answerer.set(params)?;
         Ok(answerer)
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
     }
 
     /// Its sizes.

@@ -283,7 +283,7 @@ impl Engine {
         })
     }
 
-    /// Load-balancing loss of the experts in the last [`Engine::losses_and_gradient`], its coefficient included: the sum over the
+    /// Load-balancing loss of the experts in the last [`Engine::submit`], its coefficient included: the sum over the
     /// examples.
     pub fn balance(&self) -> f64 {
         self.balances().map(|b| b.borrow().loss()).sum()
@@ -294,7 +294,7 @@ impl Engine {
         self.parts.room.experts.iter().flat_map(|e| &e.balance)
     }
 
-    /// As [`Engine::losses_and_gradient`], each loss's gradient multiplied by what `weigh` says once it has seen the losses;
+    /// As [`Engine::submit`], each loss's gradient multiplied by what `weigh` says once it has seen the losses;
     /// the load-balancing loss has no part in it.
     ///
     /// # Errors

@@ -31,8 +31,11 @@ pub fn refuse(d: &Dims, places: &Places, hold: Hold) -> Result<(), Error> {
     if hold == Hold::Fp8
         && let Some((outputs, inputs)) = weights::no_eight(d)
     {
-        let supported = "widths that are multiples of 16 up to 32,768";
+        let supported = "widths that are multiples of 16 up to 32,768 (gate and up each)";
         return refused("8-bit floats of a matrix of this size", format!("{outputs} x {inputs}"), supported);
+    }
+    if places.len() >= 1 << 32 && !places.is_model() {
+        return refused("so many parameters beside the base", places.len().to_string(), "fewer than 4,294,967,296");
     }
     if places.is_dora() && hold == Hold::Fp8 {
         return refused("DoRA beside 8-bit floats", format!("{hold:?}"), "bfloat16, NF4, int8");

@@ -19,7 +19,7 @@
 //! by its input quantised row by row; then the adapter is a second product, in bfloat16.
 
 use crate::gpu::wide::Wide;
-use crate::modules::{self, has_bias, inputs, members, norm_width, shape};
+use crate::modules::{self, GATE_UP, has_bias, inputs, members, norm_width, shape};
 use crate::{Dims, Places};
 use engine::cuda::product::{Mat, More, Write, product, product_more};
 use engine::cuda::{Arena, Buffer, Gpu, Rows, bf16};
@@ -50,9 +50,11 @@ pub(crate) const ROWS: usize = 16;
 
 /// A matrix that 8-bit products cannot take, if there is one: (outputs, inputs).
 pub(crate) fn no_eight(d: &Dims) -> Option<(usize, usize)> {
-    let fits = |n: usize| n.is_multiple_of(ROWS) && n <= fp8::WIDTH_MAX;
-    let all = (0..modules::groups(d)).map(|g| (members(g).map(|i| shape(d, i).0).sum::<usize>(), inputs(d, g)));
-    all.into_iter().find(|&(outputs, inputs)| !fits(outputs) || !fits(inputs))
+    let fits = |n: usize, most: usize| n.is_multiple_of(ROWS) && n <= most;
+    let all = (0..modules::groups(d)).map(|g| (g, members(g).map(|i| shape(d, i).0).sum::<usize>(), inputs(d, g)));
+    // Gradients of gate and up are quantised by halves, as the activation's way back makes them; those of experts are not.
+    let most = |g: usize| if g == GATE_UP && d.experts.is_none() { 2 * fp8::WIDTH_MAX } else { fp8::WIDTH_MAX };
+    all.filter(|&(g, outputs, inputs)| !fits(outputs, most(g)) || !fits(inputs, fp8::WIDTH_MAX)).map(|(_, o, i)| (o, i)).next()
 }
 
 /// Columns of a group's update: the sum of its ranks, up to the next multiple of what a vector load takes.

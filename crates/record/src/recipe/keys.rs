@@ -120,7 +120,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     bits(
         "model.storage",
-        "no code loses anything; nf4 holds the base in a fifth of the memory, fp8 in half and multiplies faster (on a GPU), stored trains on what lies on disk",
+        "full loses nothing by a code; nf4 and int8 hold the base in far less memory; fp8 takes half of bf16's and multiplies faster, on GPUs from Hopper on, and costs small models some loss; stored trains on what lies on disk, on the CPU",
         |r| word(STORAGES, r.model.storage),
         |r, v| put(&mut r.model.storage, v.choice(STORAGES)),
     ),

@@ -198,11 +198,11 @@ pub enum Device {
     /// The first GPU where there is one and the recipe runs on it, else the CPU; a run's own recipe names the one that it was.
     Auto,
     Cpu,
-    /// An NVIDIA GPU: activations and frozen weights in bfloat16.
+    /// An NVIDIA GPU: activations in bfloat16, frozen weights in bfloat16 or as model.storage holds them.
     Cuda,
 }
 
-/// In what the products with frozen weights are computed; all else is float32.
+/// In what the products with frozen weights are computed; on the CPU all else is float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// Bf16 where the CPU multiplies it faster, else F32; a run's own recipe names the one that it was.

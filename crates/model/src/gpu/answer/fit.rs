@@ -11,7 +11,7 @@ use engine::cuda::Arena;
 const ROWS: usize = 8192;
 
 /// Free memory that is left alone: the driver and the library of products load code when it is first called.
-const LEFT: usize = 1 << 30;
+pub(super) const LEFT: usize = 1 << 30;
 
 /// What batches of `size` of a job ask for.
 fn sizes(job: &Job, size: usize) -> Sizes {
