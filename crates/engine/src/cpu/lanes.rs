@@ -253,14 +253,16 @@ mod x86 {
             for j0 in (0..cols).step_by(16) {
                 for i0 in (0..MR).step_by(4) {
                     let mut sum = [[_mm256_setzero_ps(); 2]; 4];
-                    for (part, kk) in parts.iter().flat_map(|p| (0..p.k).map(move |kk| (p, kk))) {
-                        let (a, b) = (part.a, part.b);
-                        let (left, right) = (a.start.add(kk * a.k_step + i0 * a.row_step), b.start.add(kk * b.k_step + j0));
-                        let bv = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
-                        for (i, row) in sum.iter_mut().enumerate() {
-                            let av = _mm256_set1_ps(*left.add(i * a.row_step));
-                            row[0] = _mm256_fmadd_ps(av, bv[0], row[0]);
-                            row[1] = _mm256_fmadd_ps(av, bv[1], row[1]);
+                    // Two plain loops: one iterator over both is called for each k, and then the sums do not stay in registers.
+                    for &Part { a, b, k } in parts {
+                        for kk in 0..k {
+                            let (left, right) = (a.start.add(kk * a.k_step + i0 * a.row_step), b.start.add(kk * b.k_step + j0));
+                            let bv = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
+                            for (i, row) in sum.iter_mut().enumerate() {
+                                let av = _mm256_set1_ps(*left.add(i * a.row_step));
+                                row[0] = _mm256_fmadd_ps(av, bv[0], row[0]);
+                                row[1] = _mm256_fmadd_ps(av, bv[1], row[1]);
+                            }
                         }
                     }
                     for (i, row) in sum.iter().enumerate() {
