@@ -107,8 +107,6 @@ pub struct More {
     pub bias: Option<u64>,
     /// Of 8-bit operands: what each row of A and each column of B is multiplied by, as addresses of float32.
     pub scales: Option<(u64, u64)>,
-    /// Multiplies the product, where it is not to be taken as it is.
-    pub alpha: Option<f32>,
 }
 
 /// What makes two products the same to the library.
@@ -273,7 +271,7 @@ impl Products {
 
     fn multiply(&self, gpu: &Gpu, plan: &Plan, algorithm: &sys::cublasLtMatmulAlgo_t, call: &Call) -> Result<(), Error> {
         let Call { a, b, plus, out, more, adds } = *call;
-        let (alpha, beta) = (more.alpha.unwrap_or(1.0), if adds { 1f32 } else { 0.0 });
+        let (alpha, beta) = (1f32, if adds { 1f32 } else { 0.0 });
         let at = |address: u64| address as *const c_void;
         scale(plan.description, &more)?;
         // SAFETY: the description fits the operands, whose sizes were checked when they were made.

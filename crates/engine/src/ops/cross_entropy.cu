@@ -1,6 +1,6 @@
-// Cross-entropy of bf16 logits, their gradient in their place, and the greatest logit; formulas in cross_entropy.rs.
+// Cross-entropy of bf16 logits, their gradient in their place, and the sum of losses; formulas in cross_entropy.rs.
 //
-// Shapes  x (rows, vocab) bf16, stride ld   targets (rows)   weights, losses (rows) f32   scale (1) f32   best (rows)
+// Shapes  x (rows, vocab) bf16, stride ld   targets (rows)   weights, losses (rows) f32   scale (1) f32   out (1) f64
 // Rounds  in f32, gradients once to bf16. A block has a row: one pass for maximum and sum, which are merged in a fixed tree,
 //         and one for the gradient, from the end backwards, where the row still lies in the cache.
 
@@ -106,34 +106,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) cross_entropy_losses(
     }
     Soft all = soft(x, width, whole);
     if (threadIdx.x == 0) losses[row] = weight * (logf(all.sum) + (all.top - wanted));
-}
-
-// The greater of two logits, of equals the first.
-struct Best {
-    float value;
-    u32 at;
-};
-__device__ __forceinline__ Best better(Best a, Best b) { return b.value > a.value || (b.value == a.value && b.at < a.at) ? b : a; }
-
-extern "C" __global__ void __launch_bounds__(THREADS, 1) cross_entropy_best(u32* best, const bf16* x, u32 width, u32 ld) {
-    __shared__ Best shared[THREADS / 32];
-    bool whole = width % 8 == 0 && even(x, ld);
-    x += (size_t)blockIdx.x * ld;
-    Best mine = {LEAST, 0};
-    for (u32 at = threadIdx.x * 8; at < width; at += THREADS * 8) {
-        float v[8];
-        logits8(v, raw8(x, at, width, whole), at, width, whole);
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            if (v[j] > mine.value) mine = {v[j], at + j};
-    }
-#pragma unroll
-    for (int d = 16; d > 0; d >>= 1) mine = better(mine, {__shfl_xor_sync(~0u, mine.value, d), __shfl_xor_sync(~0u, mine.at, d)});
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    if (threadIdx.x > 0) return;
-    for (int i = 1; i < THREADS / 32; i++) mine = better(mine, shared[i]);
-    best[blockIdx.x] = mine.at;
 }
 
 // out += the losses; by 1,024 threads and a fixed tree, in f64.

@@ -17,8 +17,8 @@ mod room;
 
 use crate::generate::{Answer, Job, Options, Progress};
 use crate::gpu::trained::Trained;
-use crate::gpu::weights::{Held, Weights};
-use crate::gpu::{Engine, Hold, Source};
+use crate::gpu::weights::Weights;
+use crate::gpu::{Hold, Source};
 use crate::{Dims, Error, Places};
 use device::Device;
 use engine::cuda::{Arena, Error as Failure, Gpu, Named};
@@ -207,25 +207,6 @@ impl Answerer {
     /// As [`Answerer::generate`].
     pub fn follow(&self, with: With, prompts: &[Vec<u32>], answers: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
         self.speaker(with).follow(prompts, answers)
-    }
-}
-
-impl Engine {
-    /// Answers with what is trained as it is by now; as [`Answerer::generate`].
-    ///
-    /// # Errors
-    /// As [`Answerer::generate`], and what is trained there but does not answer: experts, DoRA, 8-bit floats.
-    pub fn generate(&self, prompts: &[Vec<u32>], options: &Options, see: &mut dyn FnMut(Progress) -> bool) -> Result<Vec<Answer>, Error> {
-        let weights = &self.parts.weights;
-        let groups =
-            || weights.layers.iter().enumerate().flat_map(|(l, layer)| layer.groups.iter().enumerate().map(move |(g, w)| (l, g, w)));
-        let eight = groups().any(|(_, _, w)| matches!(w.held, Held::Fp8 { .. }));
-        if self.d.experts.is_some() || eight || groups().any(|(l, g, _)| self.parts.dora.scales((l, g))) {
-            let what = "answering in the middle of this training on a GPU".to_string();
-            let (found, supported) = ("experts, DoRA or 8-bit floats".to_string(), "LoRA and full fine-tuning".to_string());
-            return Err(Error::Unsupported { what, found, supported });
-        }
-        Speaker { gpu: &self.gpu, d: &self.d, weights, with: With::Adapter, steps: Steps::Recorded }.generate(prompts, options, see)
     }
 }
 

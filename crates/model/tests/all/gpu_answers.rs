@@ -273,21 +273,3 @@ fn gpu_answers_beside_quantised_weights() {
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
-
-/// In the middle of training the adapter answers as it is by then.
-#[test]
-fn gpu_training_answers_with_what_it_has() {
-    let Some(gpu) = gpu() else { return };
-    for c in &cells() {
-        let dims = &c.weights.dims;
-        let on_gpu = answerer(&gpu, c, dims, Hold::Bf16);
-        let files = formats::Weights::open(&c.model).expect("files");
-        let limits = Limits { tokens: 64, targets: 64, positions: 64, ..Limits::NONE };
-        let (places, params) = (&c.trained.places, &c.trained.params);
-        let engine = Engine::open(&gpu, dims, places, Hold::Bf16, limits, &Source::Files(&files), params, &mut |_, _| {}).expect("opens");
-        let (prompts, o) = (prompts(dims.vocab, 40, 0), Options { max_new: 12, stop: vec![], batch: 16 });
-        let trained = engine.generate(&prompts, &o, &mut |_| true).expect("answers");
-        let loaded = on_gpu.generate(With::Adapter, &prompts, &o, &mut |_| true).expect("answers");
-        assert_eq!(trained, loaded, "{}", name(c));
-    }
-}

@@ -93,14 +93,13 @@ fn gpu_speed() {
     line(&gpu, "embed backward", 2 * n + 8 * dtable.len(), |s| embed::gpu::backward(&gpu, &dtable, hidden(s, 0), &places));
     let count = 1024;
     let logits = |s: usize| pool.all.part(s * count * VOCAB..(s + 1) * count * VOCAB).rows(count, 0, VOCAB, VOCAB);
-    let (losses, weights, best) = (floats(count), floats(count), Buffer::new(&gpu, count).unwrap());
+    let (losses, weights) = (floats(count), floats(count));
     let targets = Buffer::of(&gpu, &(0..count as u32).map(|i| i * 125).collect::<Vec<_>>()).unwrap();
     let n = count * VOCAB;
     line(&gpu, "cross-entropy (r + w)", 4 * n, |s| {
         cross_entropy::gpu::forward_backward(&gpu, logits(s), &losses, &targets, &weights, &weights);
     });
     line(&gpu, "cross-entropy, losses", 2 * n, |s| cross_entropy::gpu::forward(&gpu, logits(s), &losses, &targets, &weights));
-    line(&gpu, "best", 2 * n, |s| cross_entropy::gpu::best(&gpu, &best, logits(s)));
     adam(&gpu, &pool);
     eight_bits(&gpu, &pool);
 }

@@ -34,12 +34,6 @@ pub fn forward(gpu: &Gpu, x: Rows, losses: &Buffer<f32>, targets: &Buffer<u32>, 
     );
 }
 
-/// The token with the greatest logit of each row, of equals the first.
-pub fn best(gpu: &Gpu, best: &Buffer<u32>, x: Rows) {
-    assert!(best.len() >= x.rows && x.width > 0);
-    gpu.launch(FILE, "cross_entropy_best", (x.rows, 1, 1), 1024, 0, args![best.address(), x.at, x.width as u32, x.stride as u32]);
-}
-
 /// `out` += the sum of `losses`.
 pub fn sum(gpu: &Gpu, out: &Buffer<f64>, losses: &Buffer<f32>) {
     assert!(out.len() == 1);
