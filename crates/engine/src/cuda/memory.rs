@@ -79,7 +79,8 @@ pub struct Named {
 /// Hands out an allocation from its start; nothing is given back.
 pub struct Arena {
     memory: Arc<Memory>,
-    given: usize,
+    given: usize, // up to here
+    end: usize,
     named: Vec<Named>,
 }
 
@@ -89,12 +90,22 @@ impl Arena {
     /// # Errors
     /// When the device has less.
     pub fn new(gpu: &Arc<Gpu>, bytes: usize) -> Result<Arena, Error> {
-        Ok(Arena { memory: Memory::new(gpu, bytes)?, given: 0, named: Vec::new() })
+        Ok(Arena { memory: Memory::new(gpu, bytes)?, given: 0, end: bytes, named: Vec::new() })
     }
 
     /// An arena without memory or device: what is taken from it is counted, and cannot be used.
     pub fn counting() -> Arena {
-        Arena { memory: Arc::new(Memory { gpu: None, at: 0, bytes: usize::MAX }), given: 0, named: Vec::new() }
+        Arena { memory: Arc::new(Memory { gpu: None, at: 0, bytes: usize::MAX }), given: 0, end: usize::MAX, named: Vec::new() }
+    }
+
+    /// Hands out `place` once more: for what is written only after all that lies there was read for the last time.
+    pub fn over(place: &Buffer<u8>) -> Arena {
+        Arena { memory: place.memory.clone(), given: place.from, end: place.from + place.len, named: Vec::new() }
+    }
+
+    /// What was handed out since [`Arena::given`] was `from`, as bytes.
+    pub fn since(&self, from: usize) -> Buffer<u8> {
+        Buffer { memory: self.memory.clone(), from, len: self.given - from, _type: PhantomData }
     }
 
     /// The next `len` elements, called `name`.
@@ -103,7 +114,7 @@ impl Arena {
     /// When the plan asked for less than is taken: a bug of the plan.
     pub fn take<T: Element>(&mut self, name: &'static str, why: &'static str, len: usize) -> Buffer<T> {
         let (from, bytes) = (self.given, (len * size_of::<T>()).next_multiple_of(ALIGN));
-        assert!(bytes <= self.memory.bytes - from, "the plan of {} bytes lacks room for {bytes} after {from}", self.memory.bytes);
+        assert!(bytes <= self.end - from, "the plan of {} bytes lacks room for {bytes} after {from}", self.end);
         self.given += bytes;
         match self.named.iter_mut().find(|n| n.name == name) {
             Some(known) => known.bytes += bytes,

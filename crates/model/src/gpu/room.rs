@@ -1,8 +1,8 @@
 //! All buffers of training on the GPU: counted before they exist, taken from one allocation.
 
-use crate::gpu::experts;
 use crate::gpu::weights::padded;
 use crate::gpu::wide::Wide;
+use crate::gpu::{experts, gradient};
 use crate::modules::{DOWN, GATE_UP, OUT, QKV};
 use crate::room::Limits;
 use crate::{Dims, Places};
@@ -32,17 +32,18 @@ pub(crate) struct Saved {
 pub(crate) struct Room {
     pub xs: Vec<Buffer<bf16>>, // of each layer (tokens, hidden): the residual stream as it comes in
     pub saved: Vec<Saved>,
-    pub norm: Wide,           // (tokens, hidden): a layer's normed input
-    pub act: Wide,            // (rows, or listed rows, intermediate): silu(gate)*up; in the backward pass its gradient first
-    pub dx: Wide,             // (tokens, hidden): gradient of the residual stream
-    pub dnorm: Buffer<bf16>,  // (tokens, hidden): gradient of a normed input
-    pub d_o: Wide,            // (tokens, heads * head_dim): rows as far apart as those of o
-    pub dqkv: Wide,           // (tokens, all heads)
-    pub delta: Buffer<f32>,   // (heads, tokens)
-    pub picked: Wide,         // (targets, hidden): supervised rows, and their gradient
-    pub o_rows: Wide,         // (targets, heads * head_dim)
-    pub r: Buffer<f32>,       // (targets)
-    pub logits: Buffer<bf16>, // (logit_rows, vocab)
+    pub places: Vec<Buffer<u8>>, // input and saved of each layer that is not computed again, if gradients will lie over them
+    pub norm: Wide,              // (tokens, hidden): a layer's normed input
+    pub act: Wide,               // (rows, or listed rows, intermediate): silu(gate)*up; in the backward pass its gradient first
+    pub dx: Wide,                // (tokens, hidden): gradient of the residual stream
+    pub dnorm: Buffer<bf16>,     // (tokens, hidden): gradient of a normed input
+    pub d_o: Wide,               // (tokens, heads * head_dim): rows as far apart as those of o
+    pub dqkv: Wide,              // (tokens, all heads)
+    pub delta: Buffer<f32>,      // (heads, tokens)
+    pub picked: Wide,            // (targets, hidden): supervised rows, and their gradient
+    pub o_rows: Wide,            // (targets, heads * head_dim)
+    pub r: Buffer<f32>,          // (targets)
+    pub logits: Buffer<bf16>,    // (logit_rows, vocab)
     pub logit_rows: usize,
     pub losses: Buffer<f32>, // (targets)
     pub experts: Option<experts::Room>,
@@ -56,18 +57,29 @@ impl Room {
         let rows = t.max(targets);
         let pad = |g: usize| (0..d.layers).map(|l| padded(places.ranks(l, g))).max().unwrap_or(0);
         let again = limits.recompute;
-        let xs = (0..d.layers).map(|_| arena.take("residual", "each layer's input", t * d.hidden)).collect();
+        let x = |arena: &mut Arena| arena.take("residual", "each layer's input", t * d.hidden);
+        let mut xs: Vec<_> = (0..again).map(|_| x(arena)).collect();
         let few = experts::few_rows(d, limits);
         let rows_of = |l: usize| if few && l + 1 == d.layers { targets } else { t };
-        let mut saved = Vec::new();
+        let (mut saved, mut places_of) = (Vec::new(), Vec::new());
         if again > 0 {
             saved.push(save(arena, d, t, rows, &pad));
         }
-        (again..d.layers).for_each(|l| saved.push(save(arena, d, t, rows_of(l), &pad)));
+        let beneath = gradient::over_activations(d, places, limits);
+        for l in again..d.layers {
+            let from = arena.given();
+            xs.push(x(arena));
+            saved.push(save(arena, d, t, rows_of(l), &pad));
+            if beneath > 0 {
+                gradient::widen(arena, from, if l == 0 { 0 } else { beneath });
+                places_of.push(arena.since(from));
+            }
+        }
         let all = d.q_width() + 2 * d.kv_width();
         Room {
             xs,
             saved,
+            places: places_of,
             norm: Wide::take(arena, "normed", "a layer's normed input", rows, d.hidden, pad(QKV).max(pad(GATE_UP))),
             act: Wide::take(
                 arena,

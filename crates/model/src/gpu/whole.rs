@@ -5,10 +5,10 @@
 //! Gradients are as in `gradient.rs`.
 
 use crate::gpu::gradient::{self, Gradient};
+use crate::gpu::room::Room;
 use crate::gpu::trained::Trained;
 use crate::gpu::weights::{Held, Weights};
 use crate::modules::members;
-use crate::room::Limits;
 use crate::{Dims, Error, Places};
 use engine::cuda::product::{Mat, Write, product};
 use engine::cuda::{Arena, Buffer, Gpu, Rows, bf16};
@@ -76,7 +76,7 @@ pub(crate) struct Whole {
 
 impl Whole {
     /// Takes the buffers, of arbitrary contents.
-    pub fn take(arena: &mut Arena, d: &Dims, places: &Places, limits: Limits, weights: &Weights, trained: &Trained) -> Whole {
+    pub fn take(arena: &mut Arena, d: &Dims, places: &Places, room: &Room, weights: &Weights, trained: &Trained) -> Whole {
         let table = |at: Option<usize>| at.filter(|_| !places.is_model()).map(|at| trained.grads.part(at..at + d.vocab * d.hidden));
         let widest = d.q_width() + 2 * d.kv_width();
         let scratch = if places.is_model() { rmsnorm::gpu::scratch(d.hidden).max(bias::gpu::scratch(widest)) } else { 0 };
@@ -98,26 +98,27 @@ impl Whole {
             fresh: Cell::new(false),
         };
         if places.is_model() {
-            w.take_all(arena, d, places, limits, weights);
+            w.take_all(arena, d, places, room, weights);
         }
         w
     }
 
-    fn take_all(&mut self, arena: &mut Arena, d: &Dims, places: &Places, limits: Limits, weights: &Weights) {
+    fn take_all(&mut self, arena: &mut Arena, d: &Dims, places: &Places, room: &Room, weights: &Weights) {
+        let limits = room.limits;
         if let (Some(at), false) = (places.embed(), d.tied) {
             let grads = Gradient::of_matrix(arena, limits, weights.embed.len());
             self.narrow(arena, at, &weights.embed, grads.clone(), Begins::Cleared);
             self.embed = Some(grads);
         }
         for (l, layer) in weights.layers.iter().enumerate() {
-            let mut grads = Layer::default();
+            let (mut grads, mut over) = (Layer::default(), gradient::place(room, l));
             for (which, norm) in layer.norms.iter().enumerate() {
                 grads.norms.extend(places.norm(l, which).map(|at| self.wide(arena, at, norm)));
             }
             for (g, linear) in layer.groups.iter().enumerate() {
                 let (first, Held::Around(w)) = (places.slot(l, members(g).start), &linear.held) else { continue };
                 grads.weights.extend(first.weight.map(|at| {
-                    let grads = Gradient::of_matrix(arena, limits, w.len());
+                    let grads = Gradient::of_matrix(over.as_mut().unwrap_or(arena), limits, w.len());
                     self.narrow(arena, at, w, grads.clone(), Begins::Overwritten);
                     grads
                 }));
