@@ -13,7 +13,8 @@ pub fn today() -> String {
     date(now())
 }
 
-fn date(seconds: u64) -> String {
+/// The date of a moment in UTC.
+pub fn date(seconds: u64) -> String {
     let m = text::Moment::from_unix(i64::try_from(seconds).unwrap_or(0));
     format!("{:04}-{:02}-{:02}", m.year, m.month, m.day)
 }

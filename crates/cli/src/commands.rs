@@ -1,6 +1,8 @@
 //! The commands, one file each, all in four beats: resolve, plan, do, say.
 
 pub mod chat;
+pub mod cost;
+pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;

@@ -1,6 +1,9 @@
 //! What went wrong, as people and programs see it: kind, message, hints, exit code.
 
+mod cost;
+mod datasets;
 mod files;
+mod imports;
 mod stages;
 
 use serde_json::{Value, json};
@@ -63,11 +66,13 @@ pub struct Fault {
     pub causes: Vec<String>,
     /// Each can be done, and mostly be pasted.
     pub hints: Vec<String>,
+    /// What the command found before it failed: its result for programs.
+    pub found: Option<Box<Value>>,
 }
 
 impl Fault {
     pub fn new(kind: Kind, what: impl fmt::Display) -> Fault {
-        Fault { kind, what: what.to_string(), causes: Vec::new(), hints: Vec::new() }
+        Fault { kind, what: what.to_string(), causes: Vec::new(), hints: Vec::new(), found: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Fault {
@@ -80,10 +85,19 @@ impl Fault {
         self
     }
 
+    /// What was found before it failed.
+    pub fn found(mut self, found: Value) -> Fault {
+        self.found = Some(Box::new(found));
+        self
+    }
+
     /// For programs.
     pub fn to_json(&self) -> Value {
         let message = std::iter::once(&self.what).chain(&self.causes).cloned().collect::<Vec<_>>().join("; because: ");
-        json!({ "error": { "kind": self.kind.name(), "message": message, "hints": self.hints, "exit": self.kind.code() } })
+        let error = json!({ "kind": self.kind.name(), "message": message, "hints": self.hints, "exit": self.kind.code() });
+        let mut all = self.found.as_deref().and_then(Value::as_object).cloned().unwrap_or_default();
+        all.insert("error".into(), error);
+        all.into()
     }
 }
 

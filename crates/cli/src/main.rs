@@ -43,7 +43,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Cost(commands::cost::CostArgs),
     Demo(commands::demo::DemoArgs),
+    Data(commands::data::DataArgs),
     Train(commands::train::TrainArgs),
     Lr(commands::lr::LrArgs),
     Sweep(commands::sweep::SweepArgs),
@@ -81,7 +83,9 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, ui: &mut Ui) -> Result<(), Fault> {
     match command {
+        Command::Cost(args) => commands::cost::run(args, ui),
         Command::Demo(args) => commands::demo::run(args, ui),
+        Command::Data(args) => commands::data::run(args, ui),
         Command::Train(args) => commands::train::run(args, ui),
         Command::Lr(args) => commands::lr::run(args, ui),
         Command::Sweep(args) => commands::sweep::run(args, ui),

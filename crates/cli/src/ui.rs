@@ -117,6 +117,21 @@ impl Ui {
         self.steps = steps;
     }
 
+    /// A job over so many bytes begins; 0 where nobody knows.
+    pub fn begin_bytes(&mut self, what: &str, of: u64) {
+        self.open(what, of, true);
+    }
+
+    /// How far it is, and what else there is to tell.
+    pub fn at(&mut self, done: u64, message: &str) {
+        self.shift(done, message);
+    }
+
+    /// It has ended.
+    pub fn end_bytes(&mut self) {
+        self.close();
+    }
+
     fn out(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| print(line)),
@@ -131,6 +146,16 @@ impl Ui {
         }
     }
 
+    /// A part of a job begins that is measured in bytes.
+    pub fn open_bytes(&mut self, what: &str, of: u64) {
+        self.open(what, of, true);
+    }
+
+    /// So many units of the present part are done.
+    pub fn reach(&mut self, done: u64) {
+        self.shift(done, "");
+    }
+
     fn open(&mut self, what: &str, of: u64, bytes: bool) {
         self.close();
         self.told = Instant::now();
@@ -139,7 +164,7 @@ impl Ui {
             // A bar of ten characters when nobody knows the end would lie.
             let shape = match (of, bytes) {
                 (0, _) => "{spinner} {prefix} {msg}",
-                (_, true) => "{prefix} [{bar:24}] {bytes} of {total_bytes}  {bytes_per_sec}",
+                (_, true) => "{prefix} [{bar:24}] {bytes} of {total_bytes}  {bytes_per_sec}  ETA {eta}  {msg}",
                 (_, false) => "{prefix} [{bar:24}] {pos}/{len} {msg}",
             };
             let style = ProgressStyle::with_template(shape).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -169,7 +194,7 @@ impl Ui {
     }
 
     /// Ends the part; says how long it took if that was long enough to wonder.
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

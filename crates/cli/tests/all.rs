@@ -2,12 +2,20 @@
 
 #[path = "all/bench.rs"]
 mod bench;
+#[path = "all/check.rs"]
+mod check;
+#[path = "all/costs.rs"]
+mod costs;
 #[path = "all/course.rs"]
 mod course;
+#[path = "all/datasets.rs"]
+mod datasets;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/help.rs"]
 mod help;
+#[path = "all/imports.rs"]
+mod imports;
 #[path = "all/methods.rs"]
 mod methods;
 #[path = "all/models.rs"]

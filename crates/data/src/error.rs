@@ -20,6 +20,33 @@ pub enum Error {
     /// The file is not in UTF-8.
     #[error("{}: found text in {found}, expected UTF-8", path.display())]
     Encoding { path: PathBuf, found: &'static str },
+    /// A file of ours cannot be written.
+    #[error("cannot write {}: {why}", path.display())]
+    Write { path: PathBuf, why: std::io::Error },
+    /// A file of ours cannot be written whole.
+    #[error(transparent)]
+    Record(#[from] record::Error),
+    /// Input and output are one file.
+    #[error("{}: found the input named as the output too, expected another file", path.display())]
+    SameFile { path: PathBuf },
+    /// The key file cannot be made.
+    #[error("cannot make the key file {}: {why}", path.display())]
+    MakeKey { path: PathBuf, why: std::io::Error },
+    /// The file is no key.
+    #[error("{}: found no key, expected the line `tunesmith key 1` and one of 64 hexadecimal digits", path.display())]
+    NotAKey { path: PathBuf },
+    /// The file is no map of pseudonyms.
+    #[error("{}: found no map of pseudonyms, expected the .map file that was written beside the cleaned one", path.display())]
+    NotAMap { path: PathBuf },
+    /// The map was sealed with another key, or changed since.
+    #[error("{}: the key does not open it: another key sealed it, or it was changed", path.display())]
+    WrongKey { path: PathBuf },
+    /// The system gives no random bytes.
+    #[error("cannot make a key: {why}")]
+    Random { why: String },
+    /// Somebody asked to stop.
+    #[error("stopped; nothing was written")]
+    Stopped,
     /// Some rows cannot be used. All are counted, the first five are told.
     #[error("{}: {} of {rows} rows cannot be used{}", path.display(), faults.len(), Shown(faults))]
     Rows { path: PathBuf, rows: usize, faults: Vec<RowFault> },

@@ -1,7 +1,12 @@
 //! Pairs of a chosen and a rejected answer to the same prompt: read, checked, packed.
 //!
 //! A row has `prompt`, `chosen` and `rejected` (texts, or lists of messages), or `chosen` and `rejected` alone: two whole
-//! conversations whose common beginning is the prompt. What stands in the prompt is read and not learned.
+//! conversations whose common beginning is the prompt. What stands in the prompt is read and not learned. Rows as hosted
+//! platforms want them are read too (`pairs/hosted.rs`).
+
+mod hosted;
+
+pub(crate) use hosted::is_pair;
 
 use std::path::{Path, PathBuf};
 
@@ -32,10 +37,11 @@ pub fn parse_pairs(bytes: &[u8], path: &Path, options: &ReadOptions) -> Result<V
     parse_rows(bytes, path, &|value, source| pair(value, source, options))
 }
 
-fn pair(value: Value, source: Source, options: &ReadOptions) -> std::result::Result<Pair, Fault> {
+pub(crate) fn pair(value: Value, source: Source, options: &ReadOptions) -> std::result::Result<Pair, Fault> {
     let Value::Object(mut row) = value else {
         return Err(Fault::NotObject { found: shape::kind(&value) });
     };
+    hosted::renamed(&mut row)?;
     if !["chosen", "rejected"].iter().all(|field| row.contains_key(*field)) {
         let expected = "`chosen` and `rejected`, with `prompt` or as whole conversations".to_string();
         return Err(Fault::Fields { found: row.keys().cloned().collect(), expected });
@@ -77,6 +83,11 @@ fn pair(value: Value, source: Source, options: &ReadOptions) -> std::result::Res
 fn side(row: &mut Map<String, Value>, field: &str, role: &str) -> std::result::Result<Vec<Message>, Fault> {
     match row.get(field) {
         Some(Value::Array(_)) => shape::list(row, field),
+        Some(Value::Object(_)) => {
+            let one = row.shift_remove(field).into_iter().collect();
+            row.insert(field.to_string(), Value::Array(one));
+            shape::list(row, field)
+        }
         _ => Ok(vec![Message::new(role, &shape::text(row, field)?)]),
     }
 }

@@ -1,7 +1,8 @@
 //! One file of rows to examples: JSON lines or a JSON array, in any of the shapes that training data comes in.
 
 pub(crate) mod check;
-mod rows;
+mod contents;
+pub(crate) mod rows;
 pub(crate) mod shape;
 
 use std::path::Path;

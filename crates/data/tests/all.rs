@@ -1,5 +1,12 @@
 //! Rows to examples to tokens, and every way in which a row can be wrong.
 
+#[path = "all/draw.rs"]
+mod draw;
+#[path = "all/emit.rs"]
+mod emit;
+#[path = "all/freeze.rs"]
+mod freeze;
+
 use std::path::Path;
 
 use data::{Error, Example, PackOptions, ReadOptions, TooLong};
@@ -98,14 +105,17 @@ fn each_fault_names_line_found_and_expected() {
         ("\n5".to_string(), "line 2: found a number, expected a JSON object"),
         (
             r#"{"question":"q","answer":"a"}"#.to_string(),
-            "line 1: found the fields [question, answer], expected one of: messages | conversations | prompt + completion",
+            "line 1: found the fields [question, answer], expected one of: messages | conversations | contents | prompt + completion",
         ),
         (r#"{"text":"q","label":"a"}"#.to_string(), "line 1: found the fields [text, label], expected one of"),
         (r#"{"instruction":"q","response":5}"#.to_string(), "line 1: field `response`: found a number, expected text"),
         (r#"{"instruction":"q","response":"  "}"#.to_string(), "line 1: message 1: the assistant's answer is empty"),
         (r#"{"messages":"q"}"#.to_string(), "line 1: field `messages`: found text, expected a list of messages"),
         (row(""), "line 1: no message in the conversation"),
-        (row(r#"{"role":"user","content":[{"type":"text"}]}"#), "line 1: field `messages[0].content`: found a list, expected text"),
+        (
+            row(r#"{"role":"user","content":[{"type":"text"}]}"#),
+            "line 1: field `messages[0].content[0]`: found text, expected a part with text",
+        ),
         (row(r#"{"role":"assistant","content":null}"#), "line 1: field `messages[0].content`: found null, expected text"),
         (
             row(r#"{"speaker":"user","content":"q"}"#),

@@ -105,21 +105,21 @@ pub fn exits(house: &House) -> Vec<Finding> {
 /// Names of crates that open connections.
 const NETWORK_CRATES: &[&str] = &["ureq", "hf-hub", "reqwest", "hyper", "curl", "tokio", "attohttpc", "isahc", "minreq"];
 
-/// Only hub and track open connections, and only they depend on what can.
+/// Only hub, track and import open connections, and only they depend on what can.
 pub fn network(house: &House) -> Vec<Finding> {
-    let home = |path: &str| path.starts_with("crates/hub/") || path.starts_with("crates/track/");
+    let home = |path: &str| ["crates/hub/", "crates/track/", "crates/import/"].iter().any(|home| path.starts_with(home));
     let rule = Words {
         words: &["std::net", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "ToSocketAddrs"],
         home,
         tests_may: false,
-        expected: "only hub and track touch the network",
+        expected: "only hub, track and import touch the network",
     };
     let mut findings = rule.judge(house);
     for (path, text) in house.tree.texts().filter(|(path, _)| path.ends_with("/Cargo.toml") && !home(path)) {
         for (number, line) in text.lines().enumerate() {
             let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
             if NETWORK_CRATES.contains(&name) {
-                findings.push(finding(path, number + 1, format!("`{name}`: only hub and track touch the network")));
+                findings.push(finding(path, number + 1, format!("`{name}`: only hub, track and import touch the network")));
             }
         }
     }

@@ -7,6 +7,10 @@ use std::path::Path;
 impl From<data::Error> for Fault {
     fn from(e: data::Error) -> Fault {
         use data::Error as E;
+        let e = match e {
+            E::Record(inner) => return inner.into(),
+            other => other,
+        };
         let yours = || Fault::new(Kind::Yours, &e);
         match &e {
             E::Read { path, why } => named(&e, why, path),
@@ -26,6 +30,13 @@ impl From<data::Error> for Fault {
                 .hint(format!("shorten it: sed -n {line}p {}", path.display()))
                 .hint("or leave such examples out: --set data.over_long=drop"),
             E::PairTurns { path, line, .. } => yours().hint(format!("look at the line: sed -n {line}p {}", path.display())),
+            E::Write { path, why } | E::MakeKey { path, why } => named(&e, why, path),
+            E::SameFile { .. } => yours().hint("write elsewhere: --out FILE"),
+            E::NotAKey { .. } => yours().hint("let one be made: --key NEW_FILE"),
+            E::NotAMap { .. } => yours().hint("name the map: --map OUT.map"),
+            E::WrongKey { .. } => yours().hint("take the key file that was named when the file was cleaned"),
+            E::Record(_) | E::Random { .. } => Fault::new(Kind::Machine, &e),
+            E::Stopped => Fault::new(Kind::Yours, &e).hint("run the same command again"),
             E::NothingLeft { .. } => yours().hint("shorten the examples, or take a model with a longer context"),
         }
     }

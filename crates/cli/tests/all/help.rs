@@ -6,12 +6,15 @@ use crate::bench::Bench;
 fn every_command_explains_itself_with_an_example() {
     let bench = Bench::new();
     let all = bench.ok(&["--help"]);
-    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "export", "pull", "recipe", "plan", "track", "doctor"] {
+    for command in ["demo", "train", "lr", "sweep", "eval", "chat", "merge", "export", "pull", "recipe", "plan", "cost", "track", "doctor"]
+    {
         assert!(all.contains(&format!("  {command} ")), "{all}");
         let help = bench.ok(&[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("  tunesmith {command}")), "{help}");
         assert!(help.contains("--json") && help.contains("Usage: tunesmith"), "{help}");
     }
+    let help = bench.ok(&["data", "import", "--help"]);
+    assert!(help.contains("Examples:\n  tunesmith data import") && help.contains("--role"), "{help}");
     assert!(all.contains("Exit codes: 0 done, 1 the input is at fault, 2 usage, 3 a gate failed, 4 the machine, 5 a bug"), "{all}");
 }
 

@@ -8,13 +8,13 @@ use crate::error::Fault;
 const SHOWN: usize = 40;
 
 /// One row: where it begins, and its value or what is wrong with it.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub line: u32,
     pub value: Result<Value, Fault>,
 }
 
 /// The encoding of a file that is surely not UTF-8, by its byte order mark.
-pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xFF, 0xFE, ..] => Some("UTF-16 (little endian)"),
         [0xFE, 0xFF, ..] => Some("UTF-16 (big endian)"),
@@ -24,7 +24,7 @@ pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// All rows of a file. A byte order mark, CRLF and blank lines are accepted.
-pub(super) fn rows(bytes: &[u8]) -> Vec<Row> {
+pub(crate) fn rows(bytes: &[u8]) -> Vec<Row> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
         Some(start) if bytes[start] == b'[' => array(bytes, start),

@@ -3,10 +3,12 @@
 use serde_json::{Map, Value};
 use text::Message;
 
+use super::contents;
 use crate::error::Fault;
 
 /// What an error tells a row without a known shape.
-const EXPECTED: &str = "one of: messages | conversations | prompt + completion | instruction + response | instruction (+ input) + output";
+const EXPECTED: &str =
+    "one of: messages | conversations | contents | prompt + completion | instruction + response | instruction (+ input) + output";
 
 /// A row taken apart.
 pub(crate) struct Row {
@@ -24,9 +26,10 @@ struct Shape {
     read: Take,
 }
 
-const SHAPES: [Shape; 5] = [
+const SHAPES: [Shape; 6] = [
     Shape { fields: &["messages"], read: |row| list(row, "messages") },
     Shape { fields: &["conversations"], read: |row| list(row, "conversations") },
+    Shape { fields: &["contents"], read: contents::read },
     Shape { fields: &["prompt", "completion"], read: prompt_completion },
     Shape { fields: &["instruction", "response"], read: |row| instruction(row, "response") },
     Shape { fields: &["instruction", "output"], read: |row| instruction(row, "output") },
@@ -52,8 +55,12 @@ pub(crate) fn row(value: Value) -> Result<Row, Fault> {
 /// Puts the row's own system prompt in front, unless the conversation has one.
 pub(crate) fn put_system(row: &mut Map<String, Value>, messages: &mut Vec<Message>) -> Result<(), Fault> {
     let first_is_user = messages.first().is_none_or(|message| !super::check::is_instruction(&message.role));
-    if first_is_user && row.get("system").is_some_and(Value::is_string) {
-        let system = text(row, "system")?;
+    if first_is_user && row.get("system").is_some_and(|system| system.is_string() || system.is_array()) {
+        // Bedrock writes a list of parts.
+        let system = match row.shift_remove("system") {
+            Some(Value::Array(parts)) => joined(&parts, "system")?,
+            other => other.as_ref().and_then(Value::as_str).unwrap_or_default().to_string(),
+        };
         if !system.trim().is_empty() {
             messages.insert(0, Message::system(&system));
         }
@@ -110,6 +117,7 @@ fn message(item: Value, field: &str, index: usize) -> Result<Message, Fault> {
     };
     let content = match map.shift_remove(content_name) {
         Some(Value::String(content)) => content,
+        Some(Value::Array(parts)) => joined(&parts, &at(content_name))?,
         // A call of a tool has no text. The template is told null, as the data said.
         None | Some(Value::Null) if map.get("tool_calls").is_some_and(|calls| !calls.is_null()) => {
             map.insert("content".into(), Value::Null);
@@ -120,8 +128,23 @@ fn message(item: Value, field: &str, index: usize) -> Result<Message, Fault> {
     Ok(Message { role, content, extra: map })
 }
 
+/// The text of a list of parts, `{"type": "text", "text": "..."}` or `{"text": "..."}`. Other parts are no text.
+pub(crate) fn joined(parts: &[Value], field: &str) -> Result<String, Fault> {
+    let mut text = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        match part.get("text").and_then(Value::as_str) {
+            Some(said) if part.get("type").is_none_or(|kind| kind == "text") => text.push_str(said),
+            _ => {
+                let found = part.get("type").and_then(Value::as_str).map_or(kind(part), |kind| kind).to_string();
+                return Err(Fault::FieldType { field: format!("{field}[{index}]"), found, expected: "a part with text" });
+            }
+        }
+    }
+    Ok(text)
+}
+
 /// The role that a dataset's name for the speaker means.
-fn role_of(name: &str) -> Option<&'static str> {
+pub(crate) fn role_of(name: &str) -> Option<&'static str> {
     Some(match name.to_ascii_lowercase().as_str() {
         "user" | "human" | "customer" => "user",
         "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "function_call" => "assistant",

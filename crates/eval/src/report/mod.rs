@@ -4,6 +4,7 @@
 //! and models is escaped. Who calls it fills [`Report`]; [`html`] is a pure function of it.
 
 mod chart;
+pub mod dataset;
 mod examples;
 mod page;
 pub mod sweep;
